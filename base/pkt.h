@@ -1,0 +1,36 @@
+/* base/pkt.h - packets with headroom and tailroom, and the pool that holds all of one thread's.
+ *
+ * A pool is made at start and belongs to one thread. A packet is taken, filled, worked on in place and
+ * put back by that thread; what crosses to another thread is copied into a ring (base/ring.h).
+ */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include "base/addr.h"
+
+#define PKT_HEADROOM 64   /* header 20 B, virtio-net header 12 B, alignment */
+#define PKT_ROOM     1728 /* the largest inner packet with all tags (1,452 B), with slack */
+
+struct pkt {
+	uint8_t *data;  /* first byte in use, within room */
+	uint32_t len;   /* bytes in use */
+	uint32_t flags; /* for the owner's use; 0 when taken */
+	struct addr from; /* where a datagram came from */
+	struct pkt *next; /* free list, or a batch of the owner's */
+	uint8_t room[PKT_HEADROOM + PKT_ROOM] __attribute__((aligned(64)));
+};
+
+struct pkt_pool;
+
+/* Make a pool of n packets (allocated now, touched when used). NULL when there is no memory. */
+struct pkt_pool *pkt_pool_new(size_t n);
+void pkt_pool_free(struct pkt_pool *p);
+/* Take an empty packet (data at PKT_HEADROOM, len 0); NULL when the pool is empty: the caller counts it. */
+struct pkt *pkt_get(struct pkt_pool *p);
+/* Give it back to the pool it came from. */
+void pkt_put(struct pkt_pool *p, struct pkt *k);
+/* Packets that are free now. */
+size_t pkt_pool_left(const struct pkt_pool *p);
+/* Bytes free before data and after its last byte. */
+size_t pkt_headroom(const struct pkt *k);
+size_t pkt_tailroom(const struct pkt *k);
