@@ -31,6 +31,7 @@ struct hs {
 	uint8_t seed[32];
 	uint8_t h[32]; /* binds a session to this hop; valid after hs_reply / hs_finish */
 	uint8_t x_public[32];
+	uint8_t ts1_state[384] __attribute__((aligned(64))); /* BLAKE2b over TS0 | ct so far (libsodium's state) */
 };
 
 struct path_keys {
@@ -51,25 +52,24 @@ void onion_keypair_new(struct onion_keypair *ret, const struct rng *rng);
 /* Initiator: draw x, write X to out_x[32]. -EPROTO when X25519(x,B) is zero (B is no key). */
 int hs_start(struct hs *hs, enum hs_use use, const uint8_t id[32], const uint8_t b_public[32],
 	     const struct rng *rng, uint8_t out_x[32]) __attribute__((warn_unused_result));
-/* Initiator: seal `n` bytes of request (req | inner) to ct[n + 16]. ct may overlap plain exactly. */
+/* Initiator: seal `n` bytes of request (req | inner) to ct[n + 16] and absorb ct into TS1. ct may overlap plain
+ * exactly. Once for each hs. */
 void hs_seal_request(struct hs *hs, const uint8_t *plain, size_t n, uint8_t *ct);
 
-/* Responder: from X and ct[n + 16] open the request into plain[n]. False when it does not verify; hs is then
- * wiped. ct must stay as it is until hs_reply(). */
+/* Responder: from X and ct[n + 16] open the request into plain[n] (may be ct itself) and absorb ct into TS1. False
+ * when it does not verify or the DH is zero; hs is then wiped. */
 bool hs_accept(struct hs *hs, enum hs_use use, const uint8_t id[32], const struct onion_keypair *b,
 	       const uint8_t x[32], const uint8_t *ct, size_t n, uint8_t *plain) __attribute__((warn_unused_result));
 /* Responder, in two steps, because h and the keys exist only once the reply is sealed, which a relay can do only
  * when the hops behind it have answered: hs_reply_start() draws y and fixes Y, TS1, the seed (data keys may be
  * read from here on); hs_reply_seal() seals n bytes (rep | inner_reply) to rt[n + 16] and fixes h.
- * ct is what hs_accept() opened, ct_bytes its whole length with the tag. -EPROTO when ee is zero. */
-int hs_reply_start(struct hs *hs, const uint8_t *ct, size_t ct_bytes, const struct rng *rng, uint8_t out_y[32])
+ * -EPROTO when ee is zero. */
+int hs_reply_start(struct hs *hs, const struct rng *rng, uint8_t out_y[32])
 	__attribute__((warn_unused_result));
 void hs_reply_seal(struct hs *hs, const uint8_t *plain, size_t n, uint8_t *rt);
 
-/* Initiator: note what the responder will hash (call once ct is final), then open the reply.
- * hs_finish: from Y and rt[n + 16] open into plain[n]; false when it does not verify: hs is unchanged and another
- * reply may be tried. */
-void hs_note_request(struct hs *hs, const uint8_t *ct, size_t ct_bytes);
+/* Initiator: from Y and rt[n + 16] open the reply into plain[n]; false when it does not verify: hs is unchanged and
+ * another reply may be tried. */
 bool hs_finish(struct hs *hs, const uint8_t y[32], const uint8_t *rt, size_t n, uint8_t *plain)
 	__attribute__((warn_unused_result));
 
