@@ -1,0 +1,152 @@
+/* onion/dataplane.h - one datagram's way through a party: header block, link, circuit, one layer, onward.
+ *
+ * PROTOCOL.md sections 4 (header) and 6. Pure: no I/O, nothing allocated. Runs on worker threads, inside an
+ * RCU read-side section; the objects are made and published by the control thread (links.c, circuits.c, path.c).
+ *
+ * A link has one owner worker. dataplane_receive() refuses to judge a datagram on another worker and says
+ * whose it is, so a window is only ever touched by one thread. Where a path ends, any thread seals: numbers
+ * come from an atomic counter.
+ */
+#pragma once
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/addr.h"
+#include "base/clock.h"
+#include "base/drop.h"
+#include "base/slots.h"
+#include "crypto/aead.h"
+#include "crypto/filler.h"
+#include "crypto/replay.h"
+#include "onion/wire.h"
+
+#define KEY_PACKETS_MOST  (UINT64_C(1) << 28) /* packets that one key serves */
+#define KEY_PACKETS_RENEW (KEY_PACKETS_MOST / 10 * 6)
+
+/* One link as workers see it. Constant while published, the atomics aside. */
+struct link_data {
+	struct slot slot;   /* slot.id: our link id, which datagrams to us carry */
+	uint32_t remote_id; /* what datagrams from us carry */
+	uint16_t owner;     /* the worker that judges what comes in here */
+	uint16_t max_dgram; /* the smaller of both sides' */
+	bool initiator;     /* we sent INIT: another source than `remote` is dropped at once */
+	bool fixed;         /* between relays: does not roam, another source is dropped at once */
+	struct header_key rx, tx;
+	_Atomic(const struct addr *) remote; /* replaced as a whole; the old one is retired */
+	_Atomic nsec_t last_rx; /* last time that something verified (header and layer or CTRL) */
+	_Atomic nsec_t last_tx; /* last time that something other than a CTRL frame was sent */
+	void *control;          /* struct link; the control thread's alone */
+};
+
+enum hop_kind {
+	HOP_FORWARD,      /* relay, away from the client: open one layer, pass on */
+	HOP_BACKWARD,     /* relay, towards the client: seal one layer, pass on */
+	HOP_END_FORWARD,  /* last hop: open its layer, the plain is ours */
+	HOP_END_BACKWARD, /* client: open all layers, the plain is ours */
+};
+
+/* One direction of a circuit, found by the circuit id that we chose for the link it comes in on. */
+struct hop_dir {
+	struct slot slot;
+	enum hop_kind kind;
+	struct link_data *in;  /* only datagrams of this link are judged */
+	struct link_data *out; /* HOP_FORWARD, HOP_BACKWARD: where it goes on; else NULL */
+	uint32_t out_id;       /* circuit id there */
+	uint8_t fill;          /* HOP_FORWARD: fill_i. HOP_BACKWARD: fill_{i+1}, what comes in. END_FORWARD: fill_n */
+	const struct aead_key *key; /* kf or kb of this hop; NULL for HOP_END_BACKWARD */
+	uint64_t offset;            /* df_i or db_i */
+	void *owner;                /* struct circuit or struct path_data */
+	/* Below: the in-link's owner worker alone. */
+	struct replay window;
+	uint64_t packets;         /* served under the key */
+	_Atomic uint64_t bytes;   /* bodies that verified */
+	_Atomic uint64_t count;
+};
+
+/* A relay's share of a path. Allocated by circuits.c. */
+struct circuit {
+	struct hop_dir forward;  /* id chosen by us for the link from the client's side */
+	struct hop_dir backward; /* id chosen by us for the link to the next hop; unused at the last hop */
+	struct aead_key kf, kb;
+	bool last;
+	/* last hop only: */
+	struct link_data *back_link;       /* towards the client */
+	uint32_t back_id;                  /* circuit id there */
+	uint64_t db;
+	uint64_t sealed_first;             /* the counter's random start */
+	_Atomic uint64_t sealed;           /* next counter to seal with */
+	_Atomic uint16_t full_dgram;       /* one of datagram_full_sizes: what the client proved (docs/PROTOCOL.md) */
+	_Atomic uint8_t padding;           /* enum padding, as the client asked */
+	_Atomic(void *) session;           /* the exit's struct session once granted or bound; else NULL */
+	_Atomic nsec_t last_rx;
+	void *control;                     /* circuits.c's record; the control thread's alone */
+};
+
+/* A path as the client's workers see it. Allocated by path.c. */
+struct path_data {
+	struct hop_dir backward; /* id chosen by us for the link to the guard */
+	uint8_t hops;
+	uint8_t slots;
+	struct {
+		struct aead_key kf, kb;
+		uint64_t df, db;
+	} layer[HOPS_MAX];
+	struct link_data *link;    /* to the guard */
+	uint32_t forward_id;       /* circuit id there */
+	uint64_t sealed_first;
+	_Atomic uint64_t sealed;   /* next counter on the first link */
+	_Atomic uint16_t full_dgram;
+	_Atomic uint8_t padding;
+	_Atomic nsec_t last_rx;    /* last plain that verified */
+	_Atomic nsec_t last_tx;    /* last plain sealed that asks for an answer (data, not dummies) */
+	_Atomic uint64_t bytes_up, bytes_down; /* inner bytes */
+	void *control;             /* struct path; the control thread's alone */
+};
+
+/* What one thread needs to work on packets. */
+struct dp_thread {
+	struct aead_ctx *aead;
+	struct filler *filler;
+	struct drops *drops;
+	const struct slots *links;
+	const struct slots *circuits;
+	unsigned worker; /* this thread's number */
+};
+
+enum dp_action {
+	DP_DROP,      /* counted in drops */
+	DP_HANDSHAKE, /* INIT, or RESP/COOKIE for a link id that is not up: to the control thread */
+	DP_CTRL,      /* header opened: link, header.ctr and body to the control thread */
+	DP_HANDOVER,  /* another worker's link: pass the datagram unchanged to `worker` */
+	DP_SEND,      /* datagram is rewritten in place: send it to link's remote */
+	DP_PLAIN,     /* plain[0..plain_bytes) arrived at `end` */
+};
+
+struct dp_result {
+	enum dp_action action;
+	struct link_data *link; /* DP_CTRL: where it came in. DP_SEND: where it goes */
+	struct header header;   /* DP_CTRL */
+	unsigned worker;        /* DP_HANDOVER */
+	struct hop_dir *end;    /* DP_PLAIN: kind END_FORWARD or END_BACKWARD */
+	uint8_t *plain;
+	size_t plain_bytes;
+};
+
+/* Judge the n bytes at d, which came from `from`, at `now`; works in place. DP_SEND leaves n unchanged. */
+void dataplane_receive(struct dp_thread *t, uint8_t *d, size_t n, const struct addr *from, nsec_t now,
+		       struct dp_result *ret);
+
+/* The end of a path seals: room is where the datagram will start and holds HEADER_BYTES, then plain_used bytes of
+ * plain, then whatever is needed up to the padded size; padding bytes are filled in (zero), filler drawn, header
+ * written. full 0 means the path's own full size. Returns the datagram's length, or 0 when it does not fit
+ * (counted DATA_SIZE) or the key is spent (DATA_KEY_SPENT). Any thread. */
+size_t path_seal(struct dp_thread *t, struct path_data *p, uint8_t *room, size_t plain_used, uint16_t full_dgram,
+		 enum padding how);
+size_t circuit_seal(struct dp_thread *t, struct circuit *c, uint8_t *room, size_t plain_used, uint16_t full_dgram,
+		    enum padding how);
+/* The inner MTU at a datagram size: plain less its type byte. */
+unsigned inner_mtu(uint16_t full_dgram, unsigned slots);
+
+/* Write a whole CTRL or DATA header: link id and block. */
+void datagram_header(struct aead_ctx *c, const struct link_data *l, const struct header *h, uint8_t out[HEADER_BYTES]);
