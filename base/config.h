@@ -31,9 +31,11 @@ struct config_range {
 
 /* Ready-made readers. _string: char[arg as size_t] or an error when too long; _path: the same, must be
  * absolute; _u32/_u64 with struct config_range; _bool: yes/no; _seconds: "90", "90s", "15m", "2h", "1d" into a
- * uint64_t of seconds, with struct config_range. */
+ * uint64_t of seconds, with struct config_range. Without a range (arg NULL) every number that fits is right.
+ * _addr: with a port, into a struct addr; _ip: without one; _prefix into a struct prefix.
+ * A value goes on to the end of its line; " ;" starts a comment; a line holds about 190 characters. */
 config_read_fn config_string, config_path, config_u16, config_u32, config_u64, config_bool, config_seconds,
-	config_addr, config_prefix;
+	config_addr, config_ip, config_prefix;
 
 /* Read `path` by `rows` (n of them) into `to`, which holds the defaults. 0; or -EINVAL / -errno with one
  * sentence in err[CONFIG_ERROR_BYTES]. `to` may be partly written after a failure: read into a copy. */
