@@ -12,6 +12,7 @@
 #include "base/slots.h"
 
 struct aead_ctx;
+struct dp_thread;
 
 struct onion_env {
 	void *arg;
@@ -21,6 +22,7 @@ struct onion_env {
 	void (*retire)(void *arg, void *object, void (*free_fn)(void *object));
 	const struct rng *rng;
 	struct aead_ctx *aead; /* the control thread's */
+	struct dp_thread *dp;  /* the control thread's, for path_seal() and circuit_seal(): session messages */
 	struct drops *drops;   /* the control thread's */
 	struct slots *links;   /* of struct link_data, by our link id */
 	struct slots *circuits; /* of struct hop_dir, by the circuit id that we chose */

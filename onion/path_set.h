@@ -1,0 +1,89 @@
+/* onion/path_set.h - the client's live paths to one exit: primary, standby, successors; rotation and failover.
+ *
+ * PROTOCOL.md sections 5 to 7. Control thread only. Owns its struct paths' paths and the session_client. The daemon sees
+ * this header alone: it chooses hops, judges the grant and points the workers at the active path.
+ */
+#pragma once
+#include <stdbool.h>
+#include "base/clock.h"
+#include "onion/path.h"
+#include "onion/session_client.h"
+
+#define PATH_SILENCE_NSEC     (1 * NSEC_PER_SEC)
+#define PATH_PINGS            3
+#define PATH_PING_GAP_LEAST   (250 * NSEC_PER_MSEC) /* or twice the round-trip time */
+#define STANDBY_PING_LEAST_S  15
+#define STANDBY_PING_MOST_S   25
+#define PATH_RENEW_LEAST_PCT  60 /* the successor is built at a random 60..80 % of the lifetime */
+#define PATH_RENEW_MOST_PCT   80
+#define PATH_SET_PATHS_MOST   4
+
+enum path_role { PATH_PRIMARY, PATH_STANDBY };
+
+/* What a new path must keep away from. */
+struct path_query {
+	enum path_role role;
+	unsigned count;                         /* live paths of this set (and others being built) */
+	const struct path *live[PATH_SET_PATHS_MOST];
+	unsigned attempt;                       /* 0 first; grows with each failure in a row */
+};
+
+enum path_set_event {
+	PATH_SET_BUILT,     /* path ready; p */
+	PATH_SET_FAILED,    /* a build or a live path failed; p, hop, status: for guard statistics and avoiding */
+	PATH_SET_SWITCHED,  /* another path is primary now; p */
+	PATH_SET_LOST,      /* no path at all now */
+};
+
+struct path_set_ops {
+	void *arg;
+	/* Choose hops (the last is the exit). 0, or -errno: -ENOENT no such exit, -EHOSTUNREACH no choice left. */
+	int (*choose)(void *arg, const struct path_query *q, struct path_hop hops[HOPS_MAX], unsigned *ret_n);
+	void (*on_event)(void *arg, enum path_set_event e, struct path *p, int hop, enum build_status status, nsec_t now);
+	/* Workers shall seal on this path from now on; NULL: on none. Called before the old one is retired. */
+	void (*on_active)(void *arg, struct path_data *p, nsec_t now);
+	bool (*on_grant)(void *arg, const struct msg_grant *g, nsec_t now);
+	void (*on_deny)(void *arg, const struct msg_deny *d, nsec_t now);
+	void (*on_closed)(void *arg, uint8_t reason, nsec_t now);
+	void (*on_refused)(void *arg, const struct msg_refused *m, nsec_t now);
+};
+
+struct path_set_config {
+	const struct onion_env *env;
+	struct paths *paths; /* its path_ops must call path_set_on_ready / _on_gone */
+	struct path_set_ops ops;
+	uint8_t exit_id[32];
+	bool has_token;
+	uint8_t token_seed[32];
+	uint8_t wants;
+	uint8_t padding;
+	bool standby; /* keep a second path (default yes) */
+};
+
+struct path_set;
+
+struct path_set *path_set_new(const struct path_set_config *c, nsec_t now);
+/* Frees all its paths (CIRCUIT_CLOSE) and wipes the token's seed. */
+void path_set_free(struct path_set *s, nsec_t now);
+/* The token's seed may arrive later than the first path is asked for: the CLI derives it while the daemon builds.
+ * AUTH waits for it. */
+void path_set_token(struct path_set *s, const uint8_t seed[32], nsec_t now);
+/* Tell the exit (session CLOSE) before path_set_free(). */
+void path_set_goodbye(struct path_set *s, nsec_t now);
+
+void path_set_on_ready(struct path_set *s, struct path *p, nsec_t now);
+void path_set_on_gone(struct path_set *s, struct path *p, int hop, enum build_status status, nsec_t now);
+/* A control plain came in on p. */
+void path_set_on_plain(struct path_set *s, struct path_data *p, const uint8_t *plain, size_t n, size_t datagram,
+		       nsec_t now);
+/* The uplink changed: all links are suspect; build anew at once, keep the session. */
+void path_set_network_changed(struct path_set *s, nsec_t now);
+nsec_t path_set_next_deadline(const struct path_set *s);
+void path_set_on_timer(struct path_set *s, nsec_t now);
+
+bool path_set_granted(const struct path_set *s);
+const struct msg_grant *path_set_grant(const struct path_set *s);
+/* For status: paths in order, primary first; NULL behind the last. */
+struct path *path_set_path(const struct path_set *s, unsigned i);
+enum path_role path_set_role(const struct path_set *s, const struct path *p);
+nsec_t path_set_rtt(const struct path_set *s, const struct path *p); /* 0 unknown */
