@@ -12,6 +12,7 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#include "base/plain_type.h"
 
 #define PROTOCOL_VERSION 1
 
@@ -93,7 +94,6 @@ enum build_status {
 /* data */
 #define TAG_SLOTS_LEAST 3 /* S = max(hops, 3) */
 #define PLAIN_LEAST     16
-enum plain_type { PLAIN_DUMMY, PLAIN_CONTROL, PLAIN_IP, PLAIN_IP_OPEN };
 enum padding { PAD_BUCKET, PAD_NONE, PAD_FULL };
 
 /* sessions */

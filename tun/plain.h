@@ -6,9 +6,8 @@
 #pragma once
 #include <stdint.h>
 #include "base/pkt.h"
+#include "base/plain_type.h"
 #include "tun/ip.h"
-
-enum plain_type { PLAIN_DUMMY, PLAIN_CONTROL, PLAIN_PACKET, PLAIN_PACKET_OPEN };
 
 /* Turn the inner packet in k (data, len >= v->len, TUN_PKT_CSUM_OPEN or not; v from ip_parse() of it) into a
  * plain: one type byte is put before it, len becomes 1 + v->len (what followed is cut off), the flag is
