@@ -1,0 +1,248 @@
+/* tun/device.c - see tun/device.h. */
+#include "tun/device.h"
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <linux/virtio_net.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+#include "base/bytes.h"
+#include "tun/checksum.h"
+#include "tun/ip.h"
+
+#define TUN_PATH "/dev/net/tun"
+
+struct tun {
+	char name[IF_NAMESIZE];
+	unsigned queues;
+	bool offload; /* checksums may stay open */
+	int fd[TUN_QUEUES_MAX];
+};
+
+_Static_assert(sizeof(struct virtio_net_hdr) == TUN_VNET_BYTES, "the kernel's default header");
+_Static_assert(PKT_HEADROOM >= TUN_VNET_BYTES, "the header is read into the headroom");
+
+static int __attribute__((format(printf, 3, 4))) fail(char *err, int code, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(err, TUN_ERROR_BYTES, fmt, ap);
+	va_end(ap);
+	return code;
+}
+
+static bool name_is_ok(const char *name)
+{
+	size_t n = strlen(name);
+	if (n == 0 || n >= IF_NAMESIZE || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if (strchr("/:%", name[i]) || isspace((unsigned char)name[i]))
+			return false;
+	}
+	return true;
+}
+
+/* One sentence for each way in which /dev/net/tun refuses to open. */
+static int open_device(char *err)
+{
+	int fd = open(TUN_PATH, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	if (fd >= 0)
+		return fd;
+	int e = errno;
+	if (e == ENOENT || e == ENXIO || e == ENODEV)
+		return fail(err, -ENOENT,
+			    "There is no " TUN_PATH ": load the module (modprobe tun), or make the "
+			    "device (mknod " TUN_PATH " c 10 200) or pass it into the container.");
+	if (e == EACCES || e == EPERM)
+		return fail(err, -EACCES,
+			    TUN_PATH " may not be opened by this user: start as root, or let the "
+				     "device be opened (chmod 0666 " TUN_PATH
+				     ", DeviceAllow=/dev/net/tun rw).");
+	return fail(err, -e, TUN_PATH " cannot be opened: %s.", strerror(e));
+}
+
+static int attach_failed(const char *name, int e, char *err)
+{
+	if (e == EPERM)
+		return fail(err, -EPERM,
+			    "The interface %s cannot be made: the capability CAP_NET_ADMIN is "
+			    "missing; start as root or by the service unit.",
+			    name);
+	if (e == EBUSY || e == EEXIST || e == EINVAL)
+		return fail(err, -EBUSY,
+			    "The interface name %s is in use: remove that interface (ip link del "
+			    "%s) or set another name in the configuration.",
+			    name, name);
+	return fail(err, -e, "The interface %s cannot be made: %s.", name, strerror(e));
+}
+
+/* Make queue i. The first one insists that no such interface exists; the others join it. */
+static int open_queue(struct tun *t, unsigned i, char *err)
+{
+	int fd = open_device(err);
+	if (fd < 0)
+		return fd;
+	struct ifreq req;
+	memset(&req, 0, sizeof(req));
+	memcpy(req.ifr_name, t->name, sizeof(t->name));
+	unsigned flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR;
+	if (t->queues > 1)
+		flags |= IFF_MULTI_QUEUE;
+	if (i == 0)
+		flags |= IFF_TUN_EXCL;
+	req.ifr_flags = (short)flags;
+	int size = TUN_VNET_BYTES;
+	if (ioctl(fd, TUNSETIFF, &req) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &size) < 0) {
+		int code = attach_failed(t->name, errno, err);
+		close(fd);
+		return code;
+	}
+	t->fd[i] = fd;
+	return 0;
+}
+
+int tun_open(const char *name, unsigned queues, bool checksum, struct tun **ret, char *err)
+{
+	if (!name_is_ok(name))
+		return fail(err, -EINVAL,
+			    "\"%s\" is no name for an interface: 1 to 15 characters without /, :, "
+			    "%% and spaces.",
+			    name);
+	if (queues < 1 || queues > TUN_QUEUES_MAX)
+		return fail(err, -EINVAL, "%u queues: a TUN device has 1 to %d.", queues,
+			    TUN_QUEUES_MAX);
+	struct tun *t = calloc(1, sizeof(*t));
+	if (!t)
+		return fail(err, -ENOMEM, "There is no memory for the TUN device.");
+	memset(t->fd, -1, sizeof(t->fd));
+	memcpy(t->name, name, strlen(name) + 1);
+	t->queues = queues;
+	int rc = if_nametoindex(name) ? attach_failed(name, EBUSY, err) : 0;
+	for (unsigned i = 0; i < queues && rc == 0; i++)
+		rc = open_queue(t, i, err);
+	if (rc < 0) {
+		tun_close(t);
+		return rc;
+	}
+	/* A kernel that refuses gives and wants complete checksums: slower, not wrong. */
+	t->offload = checksum && ioctl(t->fd[0], TUNSETOFFLOAD, TUN_F_CSUM) == 0;
+	if (!t->offload)
+		(void)ioctl(t->fd[0], TUNSETOFFLOAD, 0);
+	*ret = t;
+	return 0;
+}
+
+void tun_close(struct tun *t)
+{
+	if (!t)
+		return;
+	for (unsigned i = 0; i < TUN_QUEUES_MAX; i++) {
+		if (t->fd[i] >= 0)
+			close(t->fd[i]);
+	}
+	free(t);
+}
+
+const char *tun_name(const struct tun *t)
+{
+	return t->name;
+}
+
+unsigned tun_queues(const struct tun *t)
+{
+	return t->queues;
+}
+
+int tun_fd(const struct tun *t, unsigned queue)
+{
+	assert(queue < t->queues);
+	return t->fd[queue];
+}
+
+bool tun_has_checksum_offload(const struct tun *t)
+{
+	return t->offload;
+}
+
+/* The kernel left a checksum open: keep it so where a plain of type 3 can carry it, else complete
+ * it. */
+static int take_open_checksum(struct pkt *k, const struct virtio_net_hdr *h)
+{
+	size_t start = h->csum_start;
+	size_t at = start + h->csum_offset;
+	if (start >= k->len || at + 2 > k->len)
+		return -EBADMSG;
+	struct ip_view v;
+	if (ip_parse(k->data, k->len, &v) == 0 && v.len == k->len && v.l4_offset == start &&
+	    ip_open_checksum_at(&v) == at) {
+		k->flags |= TUN_PKT_CSUM_OPEN;
+		return 0;
+	}
+	uint16_t sum = (uint16_t)~checksum_fold(checksum_add(0, k->data + start, k->len - start));
+	store_be16(k->data + at, sum ? sum : 0xffff);
+	return 0;
+}
+
+int tun_read(struct tun *t, unsigned queue, struct pkt *k)
+{
+	uint8_t *at = k->room + PKT_HEADROOM - TUN_VNET_BYTES;
+	size_t room = sizeof(k->room) - (size_t)(at - k->room);
+	ssize_t n = read(tun_fd(t, queue), at, room);
+	if (n < 0)
+		return -errno;
+	if ((size_t)n >= room) /* the kernel cuts what does not fit and says the room's size */
+		return -EMSGSIZE;
+	struct virtio_net_hdr h;
+	if ((size_t)n <= sizeof(h))
+		return -EBADMSG;
+	memcpy(&h, at, sizeof(h));
+	if (h.gso_type != VIRTIO_NET_HDR_GSO_NONE)
+		return -EBADMSG;
+	k->data = k->room + PKT_HEADROOM;
+	k->len = (uint32_t)((size_t)n - sizeof(h));
+	k->flags &= ~TUN_PKT_CSUM_OPEN;
+	if (h.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
+		return take_open_checksum(k, &h);
+	return 0;
+}
+
+/* Say in the header where the kernel finds the open checksum, or complete it when it takes none. */
+static int give_open_checksum(const struct tun *t, struct pkt *k, struct virtio_net_hdr *h)
+{
+	struct ip_view v;
+	if (ip_parse(k->data, k->len, &v) != 0 || ip_open_checksum_at(&v) == 0)
+		return -EINVAL;
+	if (!t->offload) {
+		checksum_complete(k->data, &v);
+		k->flags &= ~TUN_PKT_CSUM_OPEN;
+		return 0;
+	}
+	h->flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+	h->csum_start = v.l4_offset;
+	h->csum_offset = (uint16_t)(ip_open_checksum_at(&v) - v.l4_offset);
+	return 0;
+}
+
+int tun_write(struct tun *t, unsigned queue, struct pkt *k)
+{
+	assert(pkt_headroom(k) >= TUN_VNET_BYTES);
+	struct virtio_net_hdr h;
+	memset(&h, 0, sizeof(h));
+	h.gso_type = VIRTIO_NET_HDR_GSO_NONE;
+	if (k->flags & TUN_PKT_CSUM_OPEN) {
+		int rc = give_open_checksum(t, k, &h);
+		if (rc < 0)
+			return rc;
+	}
+	uint8_t *at = k->data - sizeof(h);
+	memcpy(at, &h, sizeof(h));
+	ssize_t n = write(tun_fd(t, queue), at, k->len + sizeof(h));
+	return n < 0 ? -errno : 0;
+}
