@@ -129,6 +129,8 @@ struct dp_result {
 	struct header header;   /* DP_CTRL */
 	unsigned worker;        /* DP_HANDOVER */
 	struct hop_dir *end;    /* DP_PLAIN: kind END_FORWARD or END_BACKWARD */
+	bool foreign;           /* it verified, but came from another address than the link's (roaming) */
+	uint32_t foreign_link;  /* our id of that link */
 	uint8_t *plain;
 	size_t plain_bytes;
 };
