@@ -61,8 +61,10 @@ enum peel { PEEL_OK, PEEL_FORMAT, PEEL_KEYID, PEEL_OPEN };
 /* keyid and X of an onion without opening it; false when onion_len is impossible (not a multiple of 98 in 98..784). */
 bool build_peek(const uint8_t field[ONION_FIELD_BYTES], uint16_t onion_len, uint16_t *ret_keyid, uint8_t ret_x[32])
 	__attribute__((warn_unused_result));
-/* Open our layer. hs is ready for hs_reply_start(). PEEL_FORMAT: it verified, but its fields contradict each other
- * (a last hop with an inner onion, wrong inner_len, fill above 7, non-zero reserved bytes, unknown flags). */
+/* Open our layer. hs is ready for hs_reply_start() after PEEL_OK and PEEL_FORMAT. PEEL_KEYID: key is NULL. PEEL_OPEN: an
+ * impossible onion_len, or it does not verify. PEEL_FORMAT: it verified, but its fields contradict each other (a last
+ * hop with an inner onion, wrong inner_len, fill + hops left not in 3..8, non-zero reserved bytes, unknown flags);
+ * ret->field is then not written. */
 enum peel build_peel(struct hs *hs, const uint8_t id[32], const struct onion_keypair *key,
 		     const uint8_t field[ONION_FIELD_BYTES], uint16_t onion_len, const struct rng *rng,
 		     struct build_request *ret);

@@ -99,8 +99,8 @@ struct path_data {
 	_Atomic uint16_t full_dgram;
 	_Atomic uint8_t padding;
 	_Atomic nsec_t last_rx;    /* last plain that verified */
-	_Atomic nsec_t last_tx;    /* last plain sealed that asks for an answer (data, not dummies) */
-	_Atomic uint64_t bytes_up, bytes_down; /* inner bytes */
+	_Atomic nsec_t last_tx;    /* last IP packet sealed; session messages and dummies do not count */
+	_Atomic uint64_t bytes_up, bytes_down; /* inner bytes, without padding; counted by path_seal and _receive */
 	void *control;             /* struct path; the control thread's alone */
 };
 
@@ -112,6 +112,7 @@ struct dp_thread {
 	const struct slots *links;
 	const struct slots *circuits;
 	unsigned worker; /* this thread's number */
+	nsec_t now;      /* dataplane_receive() sets it; set it before a batch is sealed: it stamps last_tx. 0: no stamps */
 };
 
 enum dp_action {
@@ -129,13 +130,15 @@ struct dp_result {
 	struct header header;   /* DP_CTRL */
 	unsigned worker;        /* DP_HANDOVER */
 	struct hop_dir *end;    /* DP_PLAIN: kind END_FORWARD or END_BACKWARD */
-	bool foreign;           /* it verified, but came from another address than the link's (roaming) */
+	bool foreign;           /* DATA that verified, but came from another address than the link's (roaming) */
 	uint32_t foreign_link;  /* our id of that link */
 	uint8_t *plain;
 	size_t plain_bytes;
 };
 
-/* Judge the n bytes at d, which came from `from`, at `now`; works in place. DP_SEND leaves n unchanged. */
+/* Judge the n bytes at d, which came from `from`, at `now`; works in place. DP_SEND leaves n unchanged. DP_HANDOVER
+ * and DP_HANDSHAKE leave the bytes unchanged too; after DP_DROP they are worthless. A datagram longer than the next
+ * link's max_dgram is dropped (DATA_SIZE). */
 void dataplane_receive(struct dp_thread *t, uint8_t *d, size_t n, const struct addr *from, nsec_t now,
 		       struct dp_result *ret);
 
