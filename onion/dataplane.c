@@ -33,7 +33,7 @@ static void count_up(_Atomic uint64_t *n, uint64_t by)
 
 static bool is_ip(uint8_t type)
 {
-	return type == PLAIN_IP || type == PLAIN_IP_OPEN;
+	return type == PLAIN_PACKET || type == PLAIN_PACKET_OPEN;
 }
 
 /* Bytes of the inner packet in plain by its own length field; 0 when there is none or it lies. */
