@@ -17,7 +17,7 @@
 #include "directory/guards.h"
 
 #define CHOICE_HOPS_MAX  8
-#define CHOICE_STEPS_MAX 200000
+#define CHOICE_STEPS_MAX 200000 /* of one search; a wish gets a tenth */
 #define CHOICE_WEIGHT_CAP 4 /* times the median */
 
 struct choice_path {
@@ -52,21 +52,32 @@ struct choice {
 #define CHOICE_RESULT_LIST(X)                                                                          \
 	X(OK, "ok", "a path was found")                                                                \
 	X(HOPS, "bad-hops", "a path has 1 to 8 hops")                                                  \
-	X(NO_EXIT, "no-such-exit", "the exit is not in the directory: check its name, or wait until it is listed") \
+	X(NO_EXIT, "no-such-exit",                                                                     \
+	  "the exit is not in the directory: check its name, or wait until it is listed")              \
 	X(NOT_AN_EXIT, "not-an-exit", "the relay of that name is listed, but not as an exit: name another") \
 	X(REVOKED, "exit-revoked", "the authorities revoked this exit: name another")                  \
-	X(EXIT_KEY, "exit-key", "the exit's onion key has expired: wait for a new directory, or check this machine's clock") \
-	X(EXIT_LIVE, "exit-in-use", "another path uses the exit as guard or middle: close that path first") \
+	X(EXIT_KEY, "exit-key",                                                                        \
+	  "the exit's onion key has expired: wait for a new directory, or check this machine's clock") \
+	X(EXIT_LIVE, "exit-in-use",                                                                    \
+	  "another path uses the exit as guard or middle: close that path first")                      \
 	X(TOO_FEW, "too-few-relays", "there are fewer relays than hops: use fewer hops")               \
-	X(GUARDS, "no-guard", "no guard is usable and no more may be sampled for now: wait, or check the network") \
-	X(NO_GUARD_FLAG, "no-guard-listed", "the directory lists no relay that may be a first hop besides the exit") \
-	X(UNDERLAY, "underlay", "no path of relays shares IPv4 or IPv6 all the way from this machine: use fewer hops, or get the other family") \
-	X(SUBNET, "subnet", "too many relays share an IPv4 /16 or IPv6 /32: use fewer hops, or on a test network subnet-rule = no") \
+	X(GUARDS, "no-guard",                                                                          \
+	  "no guard is usable and no more may be sampled for now: wait, or check the network")         \
+	X(NO_GUARD_FLAG, "no-guard-listed",                                                            \
+	  "the directory lists no relay that may be a first hop besides the exit")                     \
+	X(UNDERLAY, "underlay",                                                                        \
+	  "no path of relays shares IPv4 or IPv6 all the way from this machine: use fewer hops, or "   \
+	  "get the other family")                                                                      \
+	X(SUBNET, "subnet",                                                                            \
+	  "too many relays share an IPv4 /16 or IPv6 /32: use fewer hops, or on a test network "       \
+	  "subnet-rule = no")                                                                          \
 	X(FAMILY, "family", "too many relays belong to one operator: use fewer hops")                  \
-	X(LIVE, "live", "the relays left are in use at another place by another path: use fewer hops")  \
+	X(LIVE, "live",                                                                                \
+	  "the relays left are in use at another place by another path: use fewer hops")               \
 	X(FAILED, "failed", "the relays left failed a moment ago: wait")                               \
 	X(RULES, "rules", "several rules together leave no path: use fewer hops")                      \
-	X(STEPS, "too-hard", "the search for a path was given up: use fewer hops")
+	X(STEPS, "too-hard", "the search for a path was given up: use fewer hops")                     \
+	X(NO_MEMORY, "no-memory", "there is no memory to choose a path")
 
 enum choice_result {
 #define X(id, code, text) CHOICE_##id,

@@ -79,8 +79,8 @@ bool consensus_is_valid(const struct consensus *c, uint64_t now_s);
 /* The time to put into handshakes: wall_s where it lies in valid_after - 10 min .. valid_until, else valid_after
  * plus the monotonic time since the consensus was fetched (PROTOCOL.md section 5). */
 uint64_t consensus_clock(const struct consensus *c, uint64_t wall_s, nsec_t since_fetched);
-/* When to fetch the next one: a random moment in the first half between fresh_until and valid_until, never before
- * now_s + 1, so that clients neither come at once nor late. */
+/* When to fetch the next one: a random moment within one fresh period after fresh_until, and before half of the time
+ * from there to valid_until has passed, so that clients neither come at once nor late. After now_s always. */
 uint64_t consensus_next_fetch(const struct consensus *c, uint64_t now_s, const struct rng *rng);
 /* NULL when the ID is not listed. O(log n). */
 const struct consensus_relay *consensus_find(const struct consensus *c, const uint8_t id[32]);

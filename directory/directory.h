@@ -27,11 +27,19 @@ struct relay {
 	uint16_t nraw;
 };
 
+/* Which relay stands at an address. */
+struct relay_at {
+	struct addr addr;
+	const struct relay *relay;
+};
+
 struct directory {
 	struct consensus *consensus; /* owned */
 	struct params params;        /* network.conf's with the consensus's on top */
 	size_t n;                    /* relays with a descriptor */
 	struct relay *relay;         /* by ID */
+	struct relay_at *by_addr;    /* sorted */
+	size_t nby_addr;
 	size_t missing;              /* listed relays whose descriptor has not come */
 	uint8_t *blob;               /* {u16 len, descriptor}… as mirrored and cached */
 	size_t nblob;
@@ -50,7 +58,8 @@ enum dir_result directory_new(struct consensus *c, const struct params *base, co
 void directory_free(struct directory *d);
 /* NULL when absent. O(log n). */
 const struct relay *directory_find(const struct directory *d, const uint8_t id[32]);
-/* The relay that stands at this address and port; NULL when none. For "is this link a relay's?". O(log n). */
+/* The relay that stands at this address and port; NULL when none. For "is this link a relay's?". O(log n). Where
+ * several claim one address, any of them. */
 const struct relay *directory_find_addr(const struct directory *d, const struct addr *a);
 /* Its exit policy. False when it has none (n = 0). */
 bool relay_policy(const struct relay *r, struct policy *ret);
