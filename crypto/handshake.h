@@ -31,7 +31,8 @@ struct hs {
 	uint8_t seed[32];
 	uint8_t h[32]; /* binds a session to this hop; valid after hs_reply / hs_finish */
 	uint8_t x_public[32];
-	uint8_t ts1_state[384] __attribute__((aligned(64))); /* BLAKE2b over TS0 | ct so far (libsodium's state) */
+	uint8_t ts1_state[384]; /* BLAKE2b over TS0 | ct so far (a copy of libsodium's state; no alignment, so that
+				 * a struct with an hs in it may come from malloc) */
 };
 
 struct path_keys {
@@ -69,7 +70,7 @@ int hs_reply_start(struct hs *hs, const struct rng *rng, uint8_t out_y[32])
 void hs_reply_seal(struct hs *hs, const uint8_t *plain, size_t n, uint8_t *rt);
 
 /* Initiator: from Y and rt[n + 16] open the reply into plain[n]; false when it does not verify: hs is unchanged and
- * another reply may be tried. */
+ * another reply may be tried. plain may be rt itself, whose bytes are then lost when it does not verify. */
 bool hs_finish(struct hs *hs, const uint8_t y[32], const uint8_t *rt, size_t n, uint8_t *plain)
 	__attribute__((warn_unused_result));
 
