@@ -9,7 +9,7 @@
 #define COUNTER_MASK      ((UINT64_C(1) << COUNTER_BITS) - 1)
 
 struct replay {
-	uint64_t newest; /* largest counter marked */
+	uint64_t newest; /* largest counter marked; goes on past 2^56, where the wire wraps */
 	bool started;    /* any counter may be the first */
 	uint64_t seen[REPLAY_PACKETS / 64 + 1];
 };
