@@ -39,7 +39,7 @@ WAN4, WAN6 = "198.51.100.", "2001:db8:100::"
 INET4, INET6 = "203.0.113.", "2001:db8:113::"
 WEB = 10
 RELAY_PORT, AUTH_PORT, DIR_PORT = 4400, 8400, 8401
-NETWORK_PERIODS = {"subnet-rule": "no", "consensus-interval": "10s"}
+NETWORK_PERIODS = {"subnet-rule": "no", "consensus-interval": "3s", "consensus-fresh": "3s"}
 POLICY = ("accept 203.0.113.0/24", "accept 198.51.100.0/24", "accept 2001:db8::/32")
 ZBASE32 = "ybndrfg8ejkmcpqxot1uwisza345h769"
 
