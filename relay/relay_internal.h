@@ -1,0 +1,52 @@
+/* relay/relay_internal.h - the daemon's parts, for relay.c, publish.c, status.c. */
+#pragma once
+#include <stdbool.h>
+#include "daemon/deadline.h"
+#include "daemon/dirsync.h"
+#include "engine/engine.h"
+#include "exit/exit.h"
+#include "onion/circuits.h"
+#include "onion/links.h"
+#include "relay/config.h"
+#include "relay/keys.h"
+
+struct event;
+struct event_base;
+struct publish;
+struct status;
+
+struct relayd {
+	const char *config_path;
+	struct relay_config config;
+	struct netconf net;
+	struct periods periods;
+	struct relay_keys keys;
+	struct event_base *base;
+	struct engine *engine;
+	struct links *links;
+	struct circuits *circuits;
+	struct exit *exit; /* NULL: a relay that is none */
+	struct dirsync *dirsync;
+	struct publish *publish;
+	struct status *status;
+	struct deadline *deadline; /* links, circuits, sessions */
+	struct event *tick;        /* once a second: keys, descriptor */
+	struct event *sig_term, *sig_int, *sig_hup;
+	bool draining;
+	nsec_t drain_until;
+	nsec_t started;
+};
+
+/* publish.c: the descriptor, its way to the authorities, the directory mirror. */
+int publish_open(struct relayd *r, struct publish **ret, char *err) __attribute__((warn_unused_result));
+void publish_close(struct publish *p);
+/* Something in the descriptor changed, or it grows old: sign and send it. */
+void publish_now(struct publish *p, nsec_t now);
+void publish_tick(struct publish *p, nsec_t now);
+
+/* status.c: the control socket RUN/relay.sock. */
+int status_open(struct relayd *r, struct status **ret, char *err) __attribute__((warn_unused_result));
+void status_close(struct status *s);
+
+/* relay.c: set the timer to the earliest deadline; call after anything that may have moved one. */
+void relayd_rearm(struct relayd *r, nsec_t now);
