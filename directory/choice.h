@@ -5,7 +5,7 @@
  * another live path of this client uses in another place (guard, middle, exit); no relay that failed lately, the
  * exit aside; each hop reachable from the one before it by IPv4 or IPv6, the first from the client; every hop
  * with an onion key for now. Wishes, given up when they leave no path: guards in use before others, another guard
- * and other middles than `differ_from`, exits not as middles. Middles are drawn by weight, none above 4 times
+ * and other middles than `differ_from`, neither exits nor own guards as middles. Middles are drawn by weight, none above 4 times
  * the median. The search is exhaustive within CHOICE_STEPS_MAX steps.
  */
 #pragma once

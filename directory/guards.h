@@ -45,6 +45,8 @@ void guards_tick(struct guards *g, uint64_t now_s);
  * many of them count as in use. */
 size_t guards_order(const struct guards *g, const struct directory *d, uint8_t ret[GUARDS_MAX][32],
 		    size_t *ret_in_use);
+/* Was this relay sampled before (and not expired)? */
+bool guards_has(const struct guards *g, const uint8_t id[32]);
 /* May one more be sampled now? */
 bool guards_may_sample(const struct guards *g, uint64_t now_s);
 /* Add a sampled guard (directory/choice.c chooses it, by weight). -ENOSPC when the limit is met, -EEXIST. */
