@@ -1,0 +1,14 @@
+/* tests/sim/sealed.h - remembers every (key, nonce) that seals, and cries when one seals twice.
+ *
+ * Link with -Wl,--wrap=aead_seal,--wrap=chapoly_seal (CMake: watch_seals(TARGET)): all data layers, and CTRL bodies
+ * sealed in onion/, pass through here on their way to the real functions. Any thread.
+ */
+#pragma once
+#include <stddef.h>
+
+/* Forget all (between tests). */
+void sealed_reset(void);
+/* Seals seen since the last reset. */
+size_t sealed_count(void);
+/* How many of them used a (key, nonce) that had sealed before. Must be 0. */
+size_t sealed_twice(void);
