@@ -21,9 +21,9 @@ char tsan_rcu_tag;
 static void env_send(void *arg, const struct addr *to, const uint8_t *datagram, size_t n)
 {
 	struct engine *e = arg;
-	struct udp_socket *s = e->worker[0]->udp[to->family == 6 ? FAMILY6 : FAMILY4];
+	struct udp *s = e->worker[0]->udp[to->family == 6 ? FAMILY6 : FAMILY4];
 
-	if (!s || udp_send_one(s, to, datagram, n))
+	if (!s || udp_send_now(s, datagram, n, to))
 		drops_add(&e->control_drops, DROP_SEND_FAILED);
 }
 

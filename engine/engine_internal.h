@@ -43,8 +43,9 @@ struct worker {
 	bool started;
 	int epoll_fd;
 	int wake_fd; /* eventfd: the ring has something, or stop */
-	struct udp_socket *udp[FAMILIES]; /* NULL: no socket of that family */
-	struct udp_batch *out[FAMILIES];  /* packets to be sent when the batch ends */
+	struct udp *udp[FAMILIES];     /* NULL: no socket of that family */
+	struct udp_in *in[FAMILIES];
+	struct udp_out *out[FAMILIES]; /* packets to be sent when the batch ends */
 	struct pkt_pool *pool;
 	struct ring *ring;      /* struct addr + datagram, from other workers */
 	struct filler filler;

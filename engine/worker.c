@@ -103,7 +103,7 @@ static void send_on_link(struct worker *w, struct link_data *l, struct pkt *k)
 		worker_drop(w, k, DROP_SEND_FAILED);
 		return;
 	}
-	udp_batch_add(w->out[f], k, to);
+	udp_out_put(w->out[f], k, to);
 }
 
 void worker_to_tun(struct worker *w, struct pkt *k)
@@ -247,7 +247,7 @@ static void datagram_arrived(struct worker *w, struct pkt *k)
 static void read_udp(struct worker *w, unsigned family)
 {
 	struct pkt *in[BATCH_PACKETS];
-	int n = udp_receive(w->udp[family], w->pool, in, BATCH_PACKETS);
+	int n = udp_in_receive(w->in[family], in, BATCH_PACKETS);
 
 	if (n == -ENOBUFS)
 		drops_add(&w->drops, DROP_POOL_EMPTY);
@@ -323,7 +323,7 @@ static void serve(struct worker *w, uint64_t what)
 static void flush(struct worker *w)
 {
 	for (unsigned f = 0; f < FAMILIES; f++) {
-		size_t lost = w->out[f] ? udp_batch_flush(w->out[f]) : 0;
+		size_t lost = w->out[f] ? udp_out_flush(w->out[f]) : 0;
 		while (lost--)
 			drops_add(&w->drops, DROP_SEND_FAILED);
 	}
@@ -365,24 +365,31 @@ int worker_watch(struct worker *w, int fd, uint64_t what)
 static int open_socket(struct worker *w, unsigned f, char *err)
 {
 	struct engine *e = w->engine;
-	struct udp_options o = {
-		.family = f == FAMILY6 ? 6 : 4,
-		.bind = f == FAMILY6 ? e->config.bind6 : e->config.bind4,
-		.mark = e->config.mark,
-		.reuse_port = true,
-	};
-	int ret;
+	struct udp_config c = {.bind = f == FAMILY6 ? e->config.bind6 : e->config.bind4, .mark = e->config.mark};
+	char text[ADDR_TEXT_BYTES];
+	int r;
 
 	if (!(f == FAMILY6 ? e->config.underlay6 : e->config.underlay4))
 		return 0;
+	c.bind.family = f == FAMILY6 ? 6 : 4;
 	if (e->port[f])
-		o.bind.port = e->port[f]; /* the first worker's choice */
-	ret = udp_open(&o, &w->udp[f], err);
-	if (ret)
-		return ret;
+		c.bind.port = e->port[f]; /* the first worker's choice */
+	r = udp_open(&c, &w->udp[f]);
+	if (r) {
+		snprintf(err, 256, "the UDP socket at %s could not be opened: %s", addr_text(&c.bind, text),
+			 strerror(-r));
+		return r;
+	}
 	e->port[f] = udp_local(w->udp[f]).port;
-	w->out[f] = udp_batch_new(w->udp[f], w->pool);
-	return w->out[f] ? worker_watch(w, udp_fd(w->udp[f]), f == FAMILY6 ? WATCH_UDP6 : WATCH_UDP4) : -ENOMEM;
+	w->in[f] = udp_in_new(w->udp[f], w->pool);
+	w->out[f] = udp_out_new(w->udp[f], w->pool);
+	if (w->in[f] && w->out[f])
+		r = worker_watch(w, udp_fd(w->udp[f]), f == FAMILY6 ? WATCH_UDP6 : WATCH_UDP4);
+	else
+		r = -ENOMEM;
+	if (r)
+		snprintf(err, 256, "a packet worker could not be made: %s", strerror(-r));
+	return r;
 }
 
 static int make_parts(struct worker *w)
@@ -453,7 +460,8 @@ void worker_free(struct worker *w)
 	if (!w)
 		return;
 	for (unsigned f = 0; f < FAMILIES; f++) {
-		udp_batch_free(w->out[f]);
+		udp_in_free(w->in[f]);
+		udp_out_free(w->out[f]);
 		udp_close(w->udp[f]);
 	}
 	pkt_pool_free(w->pool);
