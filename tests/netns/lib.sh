@@ -46,9 +46,14 @@ show_logs() {
 	return 0
 }
 
+# failed LINE WORDS: LINE is where in this test; a failure deep in a helper is shown by the test's own line.
 failed() {
+	local line=$1 i
 	trap - ERR
-	echo "FAILED: $TEST: line $1: $2"
+	for ((i = 1; i < ${#BASH_SOURCE[@]}; i++)); do
+		[ "${BASH_SOURCE[i]}" = "$0" ] && { line=${BASH_LINENO[i - 1]}; break; }
+	done
+	echo "FAILED: $TEST: line $line: $2"
 	show_logs
 	exit 1
 }
@@ -201,17 +206,25 @@ for i in range(count):
 capture() {
 	local host=$1 iface=$2 file=$3
 	shift 3
-	on "$host" tcpdump -i "$iface" -U -n -s 0 -w "$file" "$@" 2>"$file.err" &
-	CAPTURES+=($!)
+	# exec, so that the process to end is tcpdump itself
+	(exec "$TESTNET" exec --prefix "$NET" "$host" tcpdump -i "$iface" -U --immediate-mode -n -s 0 -w "$file" \
+		"$@" 2>"$file.err") &
+	CAPTURES+=("$! $file")
 	wait_for 5 grep -q "listening on" "$file.err"
 }
 
-# Ends all captures once what was sent before is in their files.
+# Ends all captures once their files stop growing.
 capture_stop() {
-	local pid
-	for pid in ${CAPTURES[@]+"${CAPTURES[@]}"}; do
-		kill -INT "$pid" 2>/dev/null || true
-		wait "$pid" 2>/dev/null || true
+	local one file size
+	for one in ${CAPTURES[@]+"${CAPTURES[@]}"}; do
+		file=${one#* }
+		size=-1
+		until [ "$(stat -c %s "$file")" = "$size" ]; do
+			size=$(stat -c %s "$file")
+			sleep 0.05
+		done
+		kill "${one%% *}"
+		wait "${one%% *}" || true
 	done
 	CAPTURES=()
 }

@@ -39,7 +39,7 @@ WAN4, WAN6 = "198.51.100.", "2001:db8:100::"
 INET4, INET6 = "203.0.113.", "2001:db8:113::"
 WEB = 10
 RELAY_PORT, AUTH_PORT, DIR_PORT = 4400, 8400, 8401
-NETWORK_PERIODS = {"subnet-rule": "no", "consensus-interval": "3s", "consensus-fresh": "3s"}
+CONSENSUS_INTERVAL = "3s"     # so that a network is listed a moment after its start
 POLICY = ("accept 203.0.113.0/24", "accept 198.51.100.0/24", "accept 2001:db8::/32")
 ZBASE32 = "ybndrfg8ejkmcpqxot1uwisza345h769"
 
@@ -383,9 +383,11 @@ def write_network(net, authorities):
     need = net.args.authorities // 2 + 1
     rows = [("id", zlib.crc32(net.prefix.encode())), ("k", need)]
     rows += [("authority", word) for word in authorities]
-    rows += list(NETWORK_PERIODS.items())
+    changes = keys_of(net.args.param)
+    interval = dict(changes).get("consensus-interval", CONSENSUS_INTERVAL)
+    rows += [("subnet-rule", "no"), ("consensus-interval", interval), ("consensus-fresh", interval)]
     with open(net.network, "w", encoding="ascii") as file:
-        file.write(section("network", rows, keys_of(net.args.param)))
+        file.write(section("network", rows, changes))
 
 
 def start_authorities(net):
