@@ -247,3 +247,45 @@ exit_token() {
 exit_address() {
 	info ".exits[] | select(.host == \"$1\") | .address$2"
 }
+
+# hop_hosts HOST [ROLE]: the hosts of its path, guard first (by the addresses in its status).
+hop_hosts() {
+	local address
+	for address in $(vpn "$1" --status --json |
+		jq -r ".paths[] | select(.role == \"${2-primary}\") | .hops[].address"); do
+		info "[.relays[], .exits[]] | .[] | select([.address4, .wan4, .address6, .wan6] |
+			index(\"$address\")) | .host"
+	done
+}
+
+daemon_pid() {
+	local file
+	for file in "$RUN/$1"/{relay,sispopnetd,authority}.pid; do
+		[ ! -s "$file" ] || cat "$file"
+	done
+}
+
+# kill_daemon HOST: as by a crash; the supervisor starts it again.
+kill_daemon() {
+	kill -9 "$(daemon_pid "$1")"
+}
+
+# cut_off HOST · heal HOST: nothing arrives there any more, without a word to anybody.
+cut_off() {
+	on "$1" nft add table inet cut '{ chain in { type filter hook prerouting priority -400; policy drop; }; }'
+}
+
+heal() {
+	on "$1" nft delete table inet cut
+}
+
+# lossy HOST PERCENT: so many datagrams of the onion network do not arrive at HOST. Senders must not burst, or
+# one drop takes a whole burst.
+lossy() {
+	local host
+	for host in $(info '[.clients[], .relays[], .exits[]] | .[].host'); do
+		on "$host" ethtool -K eth0 tx-udp-segmentation off
+	done
+	on "$1" nft add table inet loss "{ chain in { type filter hook prerouting priority -400;
+		udp dport 4400 numgen random mod 100 < $2 drop; udp sport 4400 numgen random mod 100 < $2 drop; }; }"
+}
