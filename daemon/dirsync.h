@@ -40,8 +40,10 @@ struct dirsync_config {
 	bool relay;                /* refresh when fresh_until passes (a mirror), not in the client's spread-out window */
 };
 
-/* Reads the cache at once (no error when there is none). NULL without memory. */
+/* Make it; nothing is read yet. NULL without memory. */
 struct dirsync *dirsync_new(const struct dirsync_config *c, nsec_t now);
+/* Read the cache (no error when there is none; on_directory() is called for a good one), then fetch when due. */
+void dirsync_start(struct dirsync *s, nsec_t now);
 void dirsync_free(struct dirsync *s);
 /* The directory that is valid now; NULL when there is none. Stays until the next on_directory() has returned. */
 const struct directory *dirsync_current(struct dirsync *s, nsec_t now);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "base/zbase32.h"
 #include "crypto/kdf.h"
 #include "daemon/process.h"
 #include "relay/relay_internal.h"
@@ -16,7 +17,6 @@
 #define CIRCUIT_BITS       20
 #define POOL_PACKETS       2048
 #define COOKIE_INITS_PER_S 500 /* above this a cookie is asked for: about a tenth of a core in handshakes */
-#define DRAIN_NSEC         (2 * NSEC_PER_SEC)
 
 /* --- what links and circuits ask --- */
 
@@ -225,8 +225,6 @@ void relayd_rearm(struct relayd *r, nsec_t now)
 
 	if (r->exit)
 		next = nsec_min(next, exit_next_deadline(r->exit));
-	if (r->draining)
-		next = nsec_min(next, r->drain_until);
 	deadline_set(r->deadline, next, now);
 }
 
@@ -239,8 +237,6 @@ static void on_deadline(void *arg)
 	circuits_on_timer(r->circuits, now);
 	if (r->exit)
 		exit_on_timer(r->exit, now);
-	if (r->draining && (now >= r->drain_until || !circuits_count(r->circuits)))
-		event_base_loopbreak(r->base);
 	relayd_rearm(r, now);
 }
 
@@ -278,7 +274,6 @@ static void on_term(evutil_socket_t sig, short what, void *arg)
 	}
 	log_info("draining: no new circuits; %u circuits are told to move", circuits_count(r->circuits));
 	r->draining = true;
-	r->drain_until = now + DRAIN_NSEC;
 	circuits_drain(r->circuits, now);
 	if (r->exit)
 		exit_stop(r->exit, now);
@@ -567,6 +562,7 @@ int relay_run(const char *config_path)
 		fail(*err ? err : strerror(-ret));
 	} else {
 		say_hello(&r);
+		dirsync_start(r.dirsync, clock_now());
 		publish_now(r.publish, clock_now());
 		relayd_rearm(&r, clock_now());
 		if (event_base_dispatch(r.base) < 0)

@@ -12,5 +12,3 @@
 /* Run until SIGTERM or SIGINT; SIGHUP reads config_path anew. Returns the exit status: 0, 1 a failure at run time (said
  * on stderr), 2 config. */
 int relay_run(const char *config_path);
-/* Look at config and environment and say each finding with its mend; 0 when nothing stands in the way. */
-int relay_check(const char *config_path);

@@ -33,7 +33,6 @@ struct relayd {
 	struct event *tick;        /* once a second: keys, descriptor */
 	struct event *sig_term, *sig_int, *sig_hup;
 	bool draining;
-	nsec_t drain_until;
 	nsec_t started;
 };
 
