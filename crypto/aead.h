@@ -12,6 +12,7 @@
 #define AEAD_KEY_ROOM     1024 /* the larger of the engines' expanded keys */
 #define HEADER_BLOCK_BYTES 16
 
+/* Aligned to 64: from the heap only by aligned_alloc(). */
 struct aead_key {
 	uint8_t iv[12];
 	uint8_t room[AEAD_KEY_ROOM] __attribute__((aligned(64)));
@@ -29,7 +30,8 @@ struct aead_ctx; /* one thread's working memory */
 int aead_engine_choose(const char *name) __attribute__((warn_unused_result));
 const char *aead_engine_name(void);
 
-/* NULL without memory. */
+/* A context of the engine chosen (of the fastest, when none was); all that packets need is allocated here. Keys must
+ * be expanded by the engine that uses them. NULL without memory. */
 struct aead_ctx *aead_ctx_new(void);
 void aead_ctx_free(struct aead_ctx *c);
 
