@@ -120,6 +120,23 @@ static void cookie_is_bound_to_address_and_port(void **state)
 	assert_false(cookie_verify(&another, &f.source, now, &f.rng, mac2, f.datagram, 176));
 }
 
+/* The empty place of a secret before is no secret: a cookie made under zeroes proves nothing. */
+static void cookie_under_no_secret_is_refused(void **state)
+{
+	(void)state;
+	struct fixture f;
+	fixture_init(&f);
+	const uint8_t zero[32] = {0}, source[] = {192, 0, 2, 1, 4000 >> 8, 4000 & 255};
+	uint8_t cookie[COOKIE_BYTES], mac2[MAC_BYTES];
+	mac_parts(cookie, COOKIE_BYTES, zero, 32, &(struct hash_part){source, 6}, 1);
+	mac2_make(mac2, cookie, f.datagram, 176);
+	for (int t = 1; t < 1000; t += 60)
+		assert_false(cookie_verify(&f.secret, &f.source, SECONDS(t), &f.rng, mac2,
+					   f.datagram, 176));
+	assert_false(cookie_verify(&f.secret, &f.source, SECONDS(9000), &f.rng, mac2, f.datagram,
+				   176)); /* started anew: the one before is wiped */
+}
+
 static void cookie_mac1_names_the_responder(void **state)
 {
 	(void)state;
@@ -171,6 +188,7 @@ int main(void)
 		cmocka_unit_test(cookie_age_bounds_hold_whenever_asked),
 		cmocka_unit_test(cookie_works_when_the_clock_starts_at_zero),
 		cmocka_unit_test(cookie_is_bound_to_address_and_port),
+		cmocka_unit_test(cookie_under_no_secret_is_refused),
 		cmocka_unit_test(cookie_mac1_names_the_responder),
 		cmocka_unit_test(cookie_seal_is_for_one_init),
 	};

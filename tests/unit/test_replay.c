@@ -121,6 +121,26 @@ static void replay_any_counter_may_be_first(void **state)
 	}
 }
 
+/* What was sent before the first that arrived is new as well, each once, down to the window's end.
+ */
+static void replay_fills_the_window_behind_the_first(void **state)
+{
+	(void)state;
+	static const uint64_t firsts[] = {0, 1, 100, 4095, 4096, UINT64_C(1) << 47, COUNTER_MASK};
+	for (size_t i = 0; i < sizeof(firsts) / sizeof(firsts[0]); i++) {
+		struct replay w;
+		replay_init(&w);
+		for (uint64_t back = 0; back < REPLAY_PACKETS; back++) {
+			uint64_t ctr = (firsts[i] - back) & COUNTER_MASK;
+			assert_int_equal(replay_check(&w, ctr), REPLAY_NEW);
+			replay_mark(&w, ctr);
+		}
+		for (uint64_t back = 0; back < REPLAY_PACKETS; back++)
+			assert_int_equal(replay_check(&w, (firsts[i] - back) & COUNTER_MASK),
+					 REPLAY_SEEN);
+	}
+}
+
 /* In order through the wrap: every packet is new once. */
 static void replay_counts_through_the_wrap(void **state)
 {
@@ -142,6 +162,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(replay_agrees_with_a_set),
 		cmocka_unit_test(replay_any_counter_may_be_first),
+		cmocka_unit_test(replay_fills_the_window_behind_the_first),
 		cmocka_unit_test(replay_counts_through_the_wrap),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
