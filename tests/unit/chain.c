@@ -48,20 +48,24 @@ static void link_init(struct chain *c, unsigned i)
 	far->remote_id = near->slot.id;
 }
 
-static void keys_init(struct chain *c, unsigned i)
+void chain_set_keys(struct chain *c, unsigned i, const struct path_keys *k)
 {
 	struct circuit *r = &c->circuit[i];
-	uint8_t kf[32], kb[32], ivf[12], ivb[12];
-	rng_bytes(&c->rng, kf, sizeof(kf));
-	rng_bytes(&c->rng, kb, sizeof(kb));
-	rng_bytes(&c->rng, ivf, sizeof(ivf));
-	rng_bytes(&c->rng, ivb, sizeof(ivb));
-	aead_key_init(&r->kf, c->aead, kf, ivf);
-	aead_key_init(&r->kb, c->aead, kb, ivb);
-	aead_key_init(&c->path.layer[i].kf, c->aead, kf, ivf);
-	aead_key_init(&c->path.layer[i].kb, c->aead, kb, ivb);
-	c->path.layer[i].df = rng_u64(&c->rng) >> 17;
-	c->path.layer[i].db = rng_u64(&c->rng) >> 17;
+	aead_key_init(&r->kf, c->aead, k->kf, k->ivf);
+	aead_key_init(&r->kb, c->aead, k->kb, k->ivb);
+	aead_key_init(&c->path.layer[i].kf, c->aead, k->kf, k->ivf);
+	aead_key_init(&c->path.layer[i].kb, c->aead, k->kb, k->ivb);
+	c->path.layer[i].df = r->forward.offset = k->df;
+	c->path.layer[i].db = r->backward.offset = r->db = k->db;
+}
+
+static void keys_init(struct chain *c, unsigned i)
+{
+	struct path_keys k;
+	rng_bytes(&c->rng, &k, sizeof(k));
+	k.df >>= 17;
+	k.db >>= 17;
+	chain_set_keys(c, i, &k);
 }
 
 /* fill_i = S - (n - i + 1) with i from 1. */

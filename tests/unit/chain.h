@@ -3,7 +3,7 @@
  */
 #pragma once
 #include <stdbool.h>
-#include "crypto/kdf.h"
+#include "crypto/handshake.h"
 #include "onion/dataplane.h"
 #include "unit/seeded.h"
 
@@ -36,6 +36,8 @@ struct datagram {
 /* Big: take it from the heap. Aborts when anything fails. */
 struct chain *chain_new(unsigned hops, uint64_t seed);
 void chain_free(struct chain *c);
+/* Other keys for hop i (0-based), at both its ends. */
+void chain_set_keys(struct chain *c, unsigned i, const struct path_keys *k);
 
 /* Give the datagram to party `to` as if it came over link `link` from its other side. */
 void chain_give(struct chain *c, unsigned to, struct datagram *d, struct dp_result *ret);
