@@ -58,10 +58,22 @@ failed() {
 	exit 1
 }
 
+# A daemon that ended by itself or would not end, and what sanitizers found: fails an otherwise good test.
+bad_ends() {
+	grep -E 'ended with|does not end' "$RUN/supervisor.log" |
+		grep -vE 'ended with (0|-9)$| (services|iperf3): ' && return 0
+	grep -lE 'ERROR: [A-Za-z]*Sanitizer|WARNING: ThreadSanitizer|runtime error:' "$RUN"/*/*.log
+}
+
 cleanup() {
 	local code=$?
 	trap - ERR EXIT
 	capture_stop || true
+	if [ $code = 0 ] && bad_ends; then
+		echo "FAILED: $TEST: a daemon died, or a sanitizer spoke"
+		show_logs
+		code=1
+	fi
 	[ $STARTED = no ] || "$TESTNET" down --prefix "$NET" || code=1
 	rm -rf "$TMP"
 	exit $code

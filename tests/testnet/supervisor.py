@@ -64,8 +64,10 @@ class Service:
             self.process = None
             self.due = now + RESTART_SECONDS
             os.unlink(self.spec["pid"])
-        if self.process and not self.wanted and now > self.kill_at:
+        if self.process and not self.wanted and self.kill_at and now > self.kill_at:
+            self.say(f"does not end after {STOP_SECONDS:.0f} s: killed")
             self.kill(signal.SIGKILL)
+            self.kill_at = 0.0
         if not self.process and self.wanted and now >= self.due:
             self.start()
 
