@@ -160,6 +160,28 @@ static void dataplane_seals_at_the_paths_own_size(void **state)
 	chain_free(c);
 }
 
+/* Nothing that lay in the buffer leaves in the filler, and no two fillers are alike. */
+static void dataplane_fills_up_with_random_bytes(void **state)
+{
+	(void)state;
+	struct chain *c = chain_new(1, 18);
+	struct datagram d[2], stale;
+	size_t filler = 2 * 16; /* S = 3, one hop */
+	memset(&stale, 0xee, sizeof(stale));
+	for (unsigned way = FORWARD; way <= BACKWARD; way++) {
+		for (unsigned i = 0; i < 2; i++) {
+			d[i] = stale;
+			assert_true(
+				way == FORWARD
+					? chain_seal_path(c, &d[i], "\2a", 2, 0, PAD_BUCKET)
+					: chain_seal_circuit(c, &d[i], "\2a", 2, 0, PAD_BUCKET));
+			assert_false(share_run16(d[i].d, d[i].n, stale.d, 16));
+		}
+		assert_memory_not_equal(d[0].d + d[0].n - filler, d[1].d + d[1].n - filler, filler);
+	}
+	chain_free(c);
+}
+
 /* Flip one bit of what travels on link `link`, run on, and say where it ended. */
 static struct dp_result flipped(struct trip *t, unsigned link, size_t bit, unsigned *ret_party)
 {
@@ -695,6 +717,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(dataplane_carries_all_sizes_over_all_hops),
 		TEST(dataplane_seals_at_the_paths_own_size),
+		TEST(dataplane_fills_up_with_random_bytes),
 		TEST(dataplane_refuses_every_flipped_bit),
 		TEST(dataplane_drops_what_came_before_at_each_hop),
 		TEST(dataplane_seals_backward_once_for_a_counter),
