@@ -61,7 +61,7 @@ failed() {
 # A daemon that ended by itself or would not end, and what sanitizers found: fails an otherwise good test.
 bad_ends() {
 	grep -E 'ended with|does not end' "$RUN/supervisor.log" |
-		grep -vE 'ended with (0|-9)$| (services|iperf3): ' && return 0
+		grep -vE 'ended with (0|-9)$|(services|iperf3|impair): ' && return 0
 	grep -lE 'ERROR: [A-Za-z]*Sanitizer|WARNING: ThreadSanitizer|runtime error:' "$RUN"/*/*.log
 }
 

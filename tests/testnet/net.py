@@ -698,15 +698,61 @@ def restart(net):
     start(net)
 
 
+def impair(net):
+    """A worse wire between a host's eth0 and its bridge; `--off` makes it good again."""
+    name, wire = net.args.host, f"{net.prefix}-wire"
+    port, near, far, service = f"w-{name}", f"q-{name}", f"p-{name}", f"impair-{name}"
+    if not os.path.exists(os.path.join(NETNS, f"{net.prefix}-{name}")) or name == "web":
+        raise Failure(f"there is no host '{name}' on wan in the network '{net.prefix}'")
+    with contextlib.suppress(Failure):
+        ask(net, {"cmd": "remove", "host": service})
+        ip_batch([f"link del {near}", f"link set {port} master wan"], wire)
+    offloads(f"{net.prefix}-{name}", "eth0", "on")
+    offloads(wire, port, "on")
+    if net.args.off:
+        return
+    ip_batch([f"link add {near} type veth peer name {far}", f"link set {port} nomaster",
+              f"link set {far} master wan up", f"link set {near} up"], wire)
+    for netns, interface in ((f"{net.prefix}-{name}", "eth0"), (wire, port), (wire, near), (wire, far)):
+        offloads(netns, interface, "off")
+    values = [net.args.delay, net.args.jitter, net.args.reorder, net.args.loss, net.args.duplicate]
+    ask(net, {"cmd": "add", "service": {
+        "host": service, "name": "impair", "env": {}, "log": os.path.join(net.dir, f"{service}.log"),
+        "pid": os.path.join(net.dir, f"{service}.pid"),
+        "argv": ["ip", "netns", "exec", wire, "/usr/bin/python3", "-I", os.path.join(HERE, "impair.py"),
+                 port, near, *map(str, values), str(net.args.seed)]}})
+    wait_for("the impaired wire", lambda: packet_sockets(wire) >= 2, 10)
+
+
+def offloads(netns, interface, word):
+    """A frame is to be on the wire what it is for the receiver, or again not."""
+    names = ("tx", "tso", "gso", "tx-udp-segmentation")
+    done = subprocess.run(["ip", "netns", "exec", netns, "ethtool", "-K", interface,
+                           *(w for name in names for w in (name, word))], capture_output=True, text=True)
+    if done.returncode:
+        raise Failure(f"ethtool could not turn offloads {word} at {interface}: {done.stderr.strip()}")
+
+
+def packet_sockets(netns):
+    with inside(netns):
+        with open("/proc/thread-self/net/packet", encoding="ascii") as file:
+            return len(file.readlines()) - 1
+
+
 def arguments():
     parser = argparse.ArgumentParser(prog="scripts/testnet")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb in (up, down, logs, status, stop, start, restart):
+    for verb in (up, down, logs, status, stop, start, restart, impair):
         sub = verbs.add_parser(verb.__name__)
         sub.set_defaults(function=verb)
         sub.add_argument("--prefix", default="sn")
-        if verb in (logs, stop, start, restart):
+        if verb in (logs, stop, start, restart, impair):
             sub.add_argument("host")
+        if verb is impair:
+            sub.add_argument("--off", action="store_true")
+            for option in ("--delay", "--jitter", "--reorder", "--loss", "--duplicate"):
+                sub.add_argument(option, type=float, default=0)
+            sub.add_argument("--seed", type=int, default=1)
         if verb is up:
             sub.add_argument("--relays", type=int, default=5)
             sub.add_argument("--exits", type=int, default=2)

@@ -6,6 +6,7 @@ one JSON object a line, one request a connection:
   {"cmd": "add", "service": {"host", "name", "argv", "env", "log", "pid"}}   start it now and for good
   {"cmd": "stop", "host": H}     SIGTERM, after STOP_SECONDS SIGKILL; answers when all of H is gone
   {"cmd": "start", "host": H}    start what was stopped
+  {"cmd": "remove", "host": H}   as stop, and forget it
   {"cmd": "status"}
 """
 import json
@@ -83,7 +84,7 @@ class Service:
 class Supervisor:
     def __init__(self, path):
         self.services = []
-        self.waiting = []       # (connection, host): answered when the host's daemons are gone
+        self.waiting = []       # (connection, host, forget): answered when the host's daemons are gone
         self.events = selectors.DefaultSelector()
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_write)
@@ -111,10 +112,10 @@ class Supervisor:
         mine = self.of_host(request["host"])
         if not mine:
             return {"error": f"no daemon runs on {request['host']}"}
-        if command == "stop":
+        if command in ("stop", "remove"):
             for service in mine:
                 service.stop()
-            self.waiting.append((connection, request["host"]))
+            self.waiting.append((connection, request["host"], command == "remove"))
             return None
         if command == "start":
             for service in mine:
@@ -152,10 +153,14 @@ class Supervisor:
             now = time.monotonic()
             for service in self.services:
                 service.tick(now)
-            for connection, host in list(self.waiting):
-                if all(service.process is None for service in self.of_host(host)):
+            for entry in list(self.waiting):
+                connection, host, forget = entry
+                mine = self.of_host(host)
+                if all(service.process is None for service in mine):
+                    if forget:
+                        self.services = [one for one in self.services if one not in mine]
                     self.answer(connection, {"stopped": host})
-                    self.waiting.remove((connection, host))
+                    self.waiting.remove(entry)
 
     def busy(self):
         """Something is about to be started or killed."""
