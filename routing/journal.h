@@ -6,7 +6,7 @@
  * undo the file is removed.
  *
  * What lives in the kernel dies with the boot or the network namespace, so a journal of another boot or
- * namespace keeps only the entries with "keep" (files on disk). Those are written with fsync; put the file on a
+ * namespace keeps only the entries with "keep" (files on disk). Those are written with fsync; put the journal on a
  * disk if they shall outlive a power cut. The others need none: kill -9 loses no written byte.
  * The file is locked (flock): one process at a time. Control thread only.
  */
@@ -61,5 +61,6 @@ int journal_undo(struct journal *j, uint64_t from, journal_undo_fn *undo, void *
 /* Walk the entries not yet taken back, oldest first; false from `fn` stops. */
 void journal_each(const struct journal *j, bool (*fn)(void *arg, const struct journal_entry *e), void *arg);
 
-/* For tests: call fn after each line that reached the file (n counts from 1), so that a driver can die there. */
+/* For tests: call fn right before (odd n) and right after (even n, from 2) each line that goes to the file, so that
+ * a driver can die there. */
 void journal_on_line(struct journal *j, void (*fn)(void *arg, unsigned n), void *arg);

@@ -8,9 +8,9 @@
 
 #define NETINFO_PREFIXES_MAX 1024
 
-/* The networks of all addresses on all links but `except` (may be NULL), v4 and v6, loopback included,
- * in no order. Writes at most max to ret; *ret_n gets how many.
- * -ENOSPC when there are more; other -errno. A lease that overlaps one is to be refused. */
+/* The networks of all addresses on all links but `except` (may be NULL), v4 and v6, loopback included, in no
+ * order. Writes at most max to ret; *ret_n gets how many. -ENOSPC when there are more; other -errno. A lease
+ * that overlaps one is to be refused. */
 int netinfo_local_prefixes(const char *except, struct prefix *ret, size_t max, size_t *ret_n, char *err)
 	__attribute__((warn_unused_result));
 /* 1 when the main table has a default route of that family (4 or 6) that leads somewhere, 0 when not; -errno. */

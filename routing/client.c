@@ -1,0 +1,394 @@
+/* routing/client.c - see routing/host.h: a client's routes, rules and table. The shape of the rules
+ * is that of wg-quick (add_default in linux.bash) and of Mullvad's talpid-routing. */
+#include "routing/host.h"
+#include <dirent.h>
+#include <errno.h>
+#include <linux/netfilter.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "routing/steps.h"
+#include "routing/sysctl.h"
+
+#define CLIENT_TABLE_PREFIX "sispopnet_"
+#define RULES_A_FAMILY	    2
+#define RULE_PRIORITY_MAX   31000 /* ahead of "main" (32766), behind nothing but "local" */
+#define PRIORITY_RAW	    (-300)
+#define PRIORITY_MANGLE	    (-150)
+#define CLIENT_RULES_MAX    4
+#define IPV6_MTU_LEAST	    1280
+#define IPV4_MTU_LEAST	    576
+#define TABLE_COMPAT_FIRST  252 /* compat, default, main, local */
+#define TABLE_COMPAT_LAST   255
+
+static int check_values(const struct host_client *c, char *err)
+{
+	unsigned least = c->v6.family ? IPV6_MTU_LEAST : IPV4_MTU_LEAST;
+	size_t n = strlen(c->ifname);
+	if (n == 0 || n >= IFNAMSIZ)
+		return routing_fail(err, -EINVAL, "\"%s\" is no name for an interface.", c->ifname);
+	if (c->mark == 0)
+		return routing_fail(err, -EINVAL, "The firewall mark must not be 0.");
+	if (c->table == 0 || (c->table >= TABLE_COMPAT_FIRST && c->table <= TABLE_COMPAT_LAST))
+		return routing_fail(err, -EINVAL,
+				    "The routing table %u is one of the system's: set another.",
+				    c->table);
+	if ((c->v4.family != 0 && c->v4.family != 4) || (c->v6.family != 0 && c->v6.family != 6))
+		return routing_fail(err, -EINVAL, "A lease is not of its family.");
+	if (c->mtu < least)
+		return routing_fail(err, -EINVAL, "An MTU of %u is below the least, %u.", c->mtu,
+				    least);
+	return 0;
+}
+
+struct conflicts {
+	const struct host_client *c;
+	bool table_has_routes;
+	uint8_t route_protocol;
+	bool rule_has_mark, rule_has_table;
+	uint32_t rule;	 /* priority of the one found */
+	uint32_t lowest; /* priority above 0 */
+};
+
+static bool see_route(void *arg, const struct netlink_seen_route *r)
+{
+	struct conflicts *f = arg;
+	if (r->table == f->c->table)
+		f->table_has_routes = true;
+	return !f->table_has_routes;
+}
+
+static bool see_rule(void *arg, const struct netlink_seen_rule *r)
+{
+	struct conflicts *f = arg;
+	if (r->priority > 0 && r->priority < f->lowest)
+		f->lowest = r->priority;
+	bool mark = r->mark == f->c->mark;
+	if (mark || r->table == f->c->table) {
+		f->rule_has_mark = mark;
+		f->rule_has_table = !mark;
+		f->rule = r->priority;
+	}
+	return true;
+}
+
+/* Look for others' use of what we are about to take; `lowest` is where our rules may go before. */
+static int find_conflicts(struct host *h, const struct host_client *c, struct conflicts *f,
+			  char *err)
+{
+	*f = (struct conflicts){.c = c, .lowest = RULE_PRIORITY_MAX};
+	int rc = netlink_each_route(h->nl, see_route, f);
+	if (rc == 0)
+		rc = netlink_each_rule(h->nl, see_rule, f);
+	if (rc < 0)
+		return routing_fail(err, rc, "The host's routes and rules cannot be read: %s.",
+				    strerror(-rc));
+	if (f->table_has_routes)
+		return routing_fail(
+			err, -EBUSY,
+			"The routing table %u is in use by another program: set another table in "
+			"the configuration.",
+			c->table);
+	if (f->rule_has_mark)
+		return routing_fail(
+			err, -EBUSY,
+			"The firewall mark 0x%x is in use by another program (routing rule %u): "
+			"set another mark in the configuration.",
+			c->mark, f->rule);
+	if (f->rule_has_table)
+		return routing_fail(
+			err, -EBUSY,
+			"The routing table %u is in use by another program (routing rule %u): "
+			"set another table in the configuration.",
+			c->table, f->rule);
+	if (f->lowest <= RULES_A_FAMILY)
+		return routing_fail(
+			err, -EBUSY,
+			"The routing rule %u leaves no room for ours before it: give it a higher "
+			"priority.",
+			f->lowest);
+	return 0;
+}
+
+static void table_name(const struct host_client *c, char name[NFT_TABLE_NAME_BYTES])
+{
+	snprintf(name, NFT_TABLE_NAME_BYTES, CLIENT_TABLE_PREFIX "%s", c->ifname);
+}
+
+static int check_table(const struct host_client *c, char *err)
+{
+	char name[NFT_TABLE_NAME_BYTES];
+	table_name(c, name);
+	int rc = nft_table_exists(name);
+	if (rc < 0)
+		return routing_fail(
+			err, rc,
+			"The nftables tables cannot be read: %s: CAP_NET_ADMIN and a kernel with "
+			"nf_tables are needed.",
+			strerror(-rc));
+	if (rc > 0)
+		return routing_fail(
+			err, -EBUSY,
+			"The nftables table inet %s is there already: remove it (nft delete "
+			"table inet %s), or set another interface name.",
+			name, name);
+	return 0;
+}
+
+int host_client_check(struct host *h, const struct host_client *c, char *err)
+{
+	struct conflicts f;
+	int rc = check_values(c, err);
+	if (rc < 0)
+		return rc;
+	if (if_nametoindex(c->ifname) != 0)
+		return routing_fail(
+			err, -EBUSY,
+			"The interface name %s is in use: remove that interface (ip link del %s) "
+			"or set another name in the configuration.",
+			c->ifname, c->ifname);
+	rc = find_conflicts(h, c, &f, err);
+	return rc < 0 ? rc : check_table(c, err);
+}
+
+/* Strict where max(all, interface) is 1; "default" stands for interfaces to come. */
+static bool has_strict_rp_filter(void)
+{
+	char value[SYSCTL_VALUE_BYTES], name[SYSCTL_PATH_BYTES];
+	bool strict = false;
+	if (sysctl_read("net/ipv4/conf/all/rp_filter", value) < 0)
+		return false;
+	int all = atoi(value);
+	DIR *dir = opendir("/proc/sys/net/ipv4/conf");
+	for (struct dirent *d; dir && !strict && (d = readdir(dir));) {
+		if (d->d_name[0] == '.' || strcmp(d->d_name, "all") == 0 ||
+		    strcmp(d->d_name, "lo") == 0)
+			continue;
+		int n = snprintf(name, sizeof(name), "net/ipv4/conf/%s/rp_filter", d->d_name);
+		if (n < 0 || (size_t)n >= sizeof(name) || sysctl_read(name, value) < 0)
+			continue;
+		strict = (atoi(value) > all ? atoi(value) : all) == 1;
+	}
+	if (dir)
+		closedir(dir);
+	return strict;
+}
+
+/* The client's table: who asks for a lease from outside the TUN gets nothing; marked connections
+ * keep the mark. */
+static int client_table(struct host *h, const struct host_client *c, bool replace, char *err)
+{
+	static const struct nft_chain chains[] = {
+		{"guard", "filter", NF_INET_PRE_ROUTING, PRIORITY_RAW},
+		{"restore", "filter", NF_INET_PRE_ROUTING, PRIORITY_MANGLE},
+		{"save", "filter", NF_INET_POST_ROUTING, PRIORITY_MANGLE},
+	};
+	char name[NFT_TABLE_NAME_BYTES];
+	struct prefix leases[2] = {{c->v4, 32}, {c->v6, 128}};
+	struct nft_rule rules[CLIENT_RULES_MAX];
+	size_t n = 0;
+	for (size_t i = 0; i < 2; i++) {
+		if (leases[i].addr.family == 0)
+			continue;
+		rules[n++] = (struct nft_rule){"guard",
+					       {{.kind = MATCH_IIF_NOT, .ifname = c->ifname},
+						{.kind = MATCH_IIF_NOT, .ifname = "lo"},
+						{.kind = MATCH_DST_IN, .prefix = &leases[i]}},
+					       DO_DROP,
+					       0};
+	}
+	bool strict = has_strict_rp_filter();
+	if (strict) {
+		rules[n++] = (struct nft_rule){"restore",
+					       {{.kind = MATCH_CT_MARK, .number = c->mark}},
+					       DO_SET_META_MARK,
+					       c->mark};
+		rules[n++] = (struct nft_rule){"save",
+					       {{.kind = MATCH_META_MARK, .number = c->mark}},
+					       DO_SET_CT_MARK,
+					       c->mark};
+	}
+	table_name(c, name);
+	struct nft_table t = {name, chains, strict ? 3 : 1, rules, n};
+	if (!replace)
+		return step_nft(h, &t, err);
+	int rc = nft_table_make(&t, true); /* the entry in the journal stands */
+	if (rc < 0)
+		return routing_fail(err, rc, "The nftables table inet %s cannot be changed: %s.",
+				    name, strerror(-rc));
+	return 0;
+}
+
+static int set_src_valid_mark(struct host *h, char *err)
+{
+	if (!has_strict_rp_filter())
+		return 0;
+	int rc = step_sysctl(h, "net/ipv4/conf/all/src_valid_mark", "1", err);
+	return rc == -ENOENT
+		       ? routing_fail(err, rc,
+				      "This kernel has no src_valid_mark, which rp_filter = 1 "
+				      "makes necessary: set rp_filter to 2.")
+		       : rc;
+}
+
+static struct netlink_route tunnel_route(const struct host_client *c, uint8_t family)
+{
+	/* The metric that IPv6 takes anyway, so that undo names the very route. */
+	return (struct netlink_route){.family = family,
+				      .oif = if_nametoindex(c->ifname),
+				      .table = c->table,
+				      .metric = family == 6 ? 1024 : 0};
+}
+
+static int guard_route(struct host *h, const struct host_client *c, uint8_t family, char *err)
+{
+	struct netlink_route r = {.family = family,
+				  .is_unreachable = true,
+				  .table = c->table,
+				  .metric = HOST_GUARD_METRIC};
+	return step_route(h, "", &r, err);
+}
+
+static int lease(struct host *h, const struct host_client *c, const struct addr *a, char *err)
+{
+	if (a->family == 0 || (a->family == 6 && !h->has_ipv6))
+		return 0;
+	return step_addr(h, c->ifname, a, a->family == 6 ? 128 : 32, err);
+}
+
+static int default_route(struct host *h, const struct host_client *c, const struct addr *a,
+			 char *err)
+{
+	if (a->family == 0 || (a->family == 6 && !h->has_ipv6))
+		return 0;
+	struct netlink_route r = tunnel_route(c, a->family);
+	return step_route(h, c->ifname, &r, err);
+}
+
+static int rules(struct host *h, const struct host_client *c, uint8_t family, uint32_t before,
+		 char *err)
+{
+	struct netlink_rule local = {.family = family, .priority = before - 2};
+	struct netlink_rule rest = {
+		.family = family, .priority = before - 1, .mark = c->mark, .table = c->table};
+	int rc = step_rule(h, &local, err);
+	return rc < 0 ? rc : step_rule(h, &rest, err);
+}
+
+/* Everything of one family that decides where packets go, the guard first and the rules last. */
+static int steer(struct host *h, const struct host_client *c, uint8_t family, uint32_t before,
+		 char *err)
+{
+	int rc = guard_route(h, c, family, err);
+	if (rc == 0)
+		rc = default_route(h, c, family == 6 ? &c->v6 : &c->v4, err);
+	if (rc == 0)
+		rc = rules(h, c, family, before, err);
+	return rc;
+}
+
+static int set_up(struct host *h, const struct host_client *c, uint32_t before, char *err)
+{
+	int rc = set_src_valid_mark(h, err);
+	if (rc == 0)
+		rc = client_table(h, c, false, err);
+	if (rc == 0)
+		rc = step_link(h, c->ifname, c->mtu, err);
+	if (rc == 0)
+		rc = lease(h, c, &c->v4, err);
+	if (rc == 0)
+		rc = lease(h, c, &c->v6, err);
+	if (rc == 0 && h->has_ipv6) /* before IPv4: what could leak is closed first */
+		rc = steer(h, c, 6, before, err);
+	if (rc == 0)
+		rc = steer(h, c, 4, before, err);
+	return rc;
+}
+
+static void keep_client(struct host *h, const struct host_client *c)
+{
+	if (c->ifname != h->client_ifname)
+		snprintf(h->client_ifname, sizeof(h->client_ifname), "%s", c->ifname);
+	h->client = *c;
+	h->client.ifname = h->client_ifname;
+	h->client_is_up = true;
+}
+
+int host_client_up(struct host *h, const struct host_client *c, char *err)
+{
+	struct conflicts f;
+	uint64_t mark = journal_mark(h->journal);
+	int rc = check_values(c, err);
+	if (rc == 0)
+		rc = find_conflicts(h, c, &f, err);
+	if (rc == 0)
+		rc = check_table(c, err);
+	if (rc < 0)
+		return rc;
+	rc = set_up(h, c, f.lowest, err);
+	if (rc < 0) {
+		steps_roll_back(h, mark);
+		return rc;
+	}
+	keep_client(h, c);
+	return 0;
+}
+
+/* Move one family from the old lease to the new: the default route goes before the address it would
+ * speak with, and comes after it; between the two the guard refuses. */
+static int change_family(struct host *h, const struct host_client *c, const struct addr *old,
+			 const struct addr *new, char *err)
+{
+	if (addr_equal_ip(old, new) && old->family == new->family)
+		return 0;
+	int rc = 0;
+	if (old->family != 0) {
+		struct netlink_route r = tunnel_route(c, old->family);
+		rc = unstep(h, "route", what_route(c->ifname, &r), err);
+		if (rc == 0)
+			rc = unstep(h, "addr",
+				    what_addr(c->ifname, old, old->family == 6 ? 128 : 32), err);
+	}
+	if (rc == 0)
+		rc = lease(h, c, new, err);
+	if (rc == 0)
+		rc = default_route(h, c, new, err);
+	return rc;
+}
+
+static int change_mtu(struct host *h, const struct host_client *c, char *err)
+{
+	int rc = netlink_link_set(h->nl, if_nametoindex(c->ifname), c->mtu, true);
+	if (rc < 0)
+		return routing_fail(err, rc, "The MTU of %s cannot be set to %u: %s.", c->ifname,
+				    c->mtu, strerror(-rc));
+	return 0;
+}
+
+int host_client_change(struct host *h, const struct host_client *c, char *err)
+{
+	const struct host_client old = h->client;
+	int rc = check_values(c, err);
+	if (rc < 0)
+		return rc;
+	if (!h->client_is_up || strcmp(c->ifname, old.ifname) != 0 || c->table != old.table ||
+	    c->mark != old.mark)
+		return routing_fail(err, -EINVAL, "The set-up of %s cannot be changed into that.",
+				    c->ifname);
+	/* A link below 1,280 bytes loses all its IPv6: grow before the new lease, shrink after the
+	 * old. */
+	if (c->mtu > old.mtu)
+		rc = change_mtu(h, c, err);
+	if (rc == 0)
+		rc = change_family(h, c, &old.v4, &c->v4, err);
+	if (rc == 0)
+		rc = change_family(h, c, &old.v6, &c->v6, err);
+	if (rc == 0)
+		rc = client_table(h, c, true, err);
+	if (rc == 0 && c->mtu < old.mtu)
+		rc = change_mtu(h, c, err);
+	if (rc == 0)
+		keep_client(h, c);
+	return rc;
+}
