@@ -12,7 +12,7 @@
 
 #define REFUSED_PER_S 10
 #define TICK_NSEC     NSEC_PER_SEC
-#define BUCKETS       4096 /* of sessions by id */
+#define BUCKETS       4096 /* of sessions by id, of ends by circuit */
 
 struct exit_session;
 
@@ -25,7 +25,7 @@ struct end {
 	struct exit_session *session; /* NULL until GRANT or BOUND */
 	uint32_t prio;
 	uint64_t bound;    /* order of BINDs; the larger the newer */
-	uint8_t answer[DATAGRAM_MAX]; /* the last GRANT, DENY or BOUND as plain, for a repeat of its question */
+	uint8_t answer[256]; /* the last GRANT, DENY or BOUND as plain, for a repeat of its question */
 	size_t answer_bytes;
 	uint32_t answer_seq; /* 0: none */
 	LIST_ENTRY(end) all;
@@ -49,9 +49,11 @@ struct exit_session {
 	TAILQ_ENTRY(exit_session) all;
 };
 
+LIST_HEAD(end_list, end);
+
 struct exit_sessions {
 	struct exit_sessions_config config;
-	LIST_HEAD(, end) ends;
+	struct end_list ends[BUCKETS];
 	TAILQ_HEAD(, exit_session) sessions;
 	LIST_HEAD(, exit_session) bucket[BUCKETS];
 	uint32_t count;
@@ -66,7 +68,6 @@ struct exit_sessions *exit_sessions_new(const struct exit_sessions_config *c, ns
 	if (!s)
 		return NULL;
 	s->config = *c;
-	LIST_INIT(&s->ends);
 	TAILQ_INIT(&s->sessions);
 	s->next_tick = now + TICK_NSEC;
 	return s;
@@ -437,11 +438,16 @@ static void dispatch(struct exit_sessions *s, struct end *e, const struct sessio
 	}
 }
 
+static struct end_list *ends_of(struct exit_sessions *s, const struct circuit *c)
+{
+	return &s->ends[((uintptr_t)c >> 6) % BUCKETS];
+}
+
 static struct end *find_end(struct exit_sessions *s, const struct circuit *c)
 {
 	struct end *e;
 
-	LIST_FOREACH(e, &s->ends, all)
+	LIST_FOREACH(e, ends_of(s, c), all)
 		if (e->circuit == c)
 			return e;
 	return NULL;
@@ -481,7 +487,7 @@ bool exit_sessions_on_end(struct exit_sessions *s, struct circuit *c, const uint
 	e->circuit = c;
 	memcpy(e->h, h, 32);
 	memcpy(e->res, res, 32);
-	LIST_INSERT_HEAD(&s->ends, e, all);
+	LIST_INSERT_HEAD(ends_of(s, c), e, all);
 	return true;
 }
 
@@ -596,10 +602,12 @@ void exit_sessions_free(struct exit_sessions *s)
 		return;
 	while ((x = TAILQ_FIRST(&s->sessions)))
 		end_session(s, x, 0);
-	while ((e = LIST_FIRST(&s->ends))) {
-		LIST_REMOVE(e, all);
-		wipe(e, sizeof(*e));
-		free(e);
+	for (unsigned i = 0; i < BUCKETS; i++) {
+		while ((e = LIST_FIRST(&s->ends[i]))) {
+			LIST_REMOVE(e, all);
+			wipe(e, sizeof(*e));
+			free(e);
+		}
 	}
 	free(s);
 }
