@@ -343,7 +343,7 @@ static void *worker_main(void *arg)
 		urcu_qsbr_thread_offline();
 		n = epoll_wait(w->epoll_fd, ready, 8, -1);
 		urcu_qsbr_thread_online();
-		w->now = clock_now();
+		w->now = w->dp.now = clock_now();
 		for (int i = 0; i < n; i++) {
 			serve(w, ready[i].data.u64);
 			flush(w);

@@ -219,6 +219,7 @@ static enum drop end_backward(struct dp_thread *t, const struct data *k, struct 
 		return DROP_DATA_OPEN;
 	mark(dir, ctr, k->n);
 	stamp(&p->last_rx, t->now);
+	atomic_store_explicit(&p->unanswered, 0, memory_order_relaxed);
 	count_up(&p->bytes_down, inner_bytes(k->body, plain));
 	ret->action = DP_PLAIN;
 	ret->end = dir;
@@ -377,6 +378,8 @@ size_t path_seal(struct dp_thread *t, struct path_data *p, uint8_t *room, size_t
 	}
 	if (is_ip(body[0])) {
 		stamp(&p->last_tx, t->now);
+		if (atomic_load_explicit(&p->unanswered, memory_order_relaxed) == 0)
+			stamp(&p->unanswered, t->now);
 		uint64_t inner = inner_bytes(body, plain);
 		atomic_fetch_add_explicit(&p->bytes_up, inner, memory_order_relaxed);
 	}
