@@ -1,0 +1,399 @@
+#!/usr/bin/python3
+"""A client's set-up and its undo: the host is the same afterwards, also after kill -9 at every step."""
+import os
+import socket
+import sys
+
+from host_lab import MS_BIND, mount, run, sh, umount
+
+TABLE = MARK = 0x73697370
+V4, V6 = "10.99.7.2", "fd00:99::2"
+CLIENT = f"sisp0 1371 {V4} {V6} {TABLE} {MARK}"
+
+
+def up(d, lab, dns=True, client=CLIENT):
+    d.ok("check-client " + client)
+    d.ok("tun sisp0 2")
+    d.ok("client " + client)
+    if dns:
+        d.ok(f"dns {lab.resolv} 10.99.0.53 fd00:99::53")
+
+
+def down(d):
+    said = d.ok("undo")
+    d.ok("untun")
+    assert d.number("changes") == 0
+    d.close()
+    return said
+
+
+def route(to, mark=0):
+    return sh(f"ip route get {to} mark {mark}", check=False)
+
+
+def unreachable(to):
+    told = route(to)
+    return "unreachable" in told or "No route to host" in told
+
+
+def up_and_down(lab):
+    before = lab.state()
+    d = lab.driver()
+    up(d, lab)
+    for to, mine in (("192.0.2.1", V4), ("2001:db8:200::1", V6)):
+        assert "dev sisp0" in route(to) and mine in route(to), route(to)
+        assert "dev up0" in route(to, MARK), route(to, MARK)
+    assert "dev up0" in route("198.51.100.9"), "the local network stays reachable"
+    assert "dev up0" in route("2001:db8:100::9")
+    assert "mtu 1371" in sh("ip link show sisp0")
+    assert "fe80" not in sh("ip -6 addr show dev sisp0"), "no link-local address"
+    assert sh("ip route show table main").count("\n") == 2, "nothing is added to the main table"
+    assert "10.99.7.2" in sh("nft list table inet sispopnet_sisp0")
+    assert "meta mark set" not in sh("nft list ruleset"), "rp_filter is not strict here"
+    with open(lab.resolv) as f:
+        text = f.read()
+    assert text.startswith("# Written by") and text.endswith("nameserver 10.99.0.53\nnameserver fd00:99::53\n")
+    assert d.number(f"ours {lab.resolv}") == 1
+    assert down(d) == []
+    lab.same(before, "up and down")
+    assert not os.path.exists(lab.journal)
+
+
+def undo_after_the_tun_is_gone(lab):
+    before = lab.state()
+    d = lab.driver()
+    up(d, lab)
+    d.ok("untun")
+    d.ok("undo")
+    d.close()
+    lab.same(before, "TUN closed first")
+
+
+def fails_closed_when_killed(lab):
+    before = lab.state()
+    d = lab.driver()
+    up(d, lab)
+    d.kill()
+    for to in ("192.0.2.1", "2001:db8:200::1"):
+        assert unreachable(to), route(to)
+        assert "dev up0" in route(to, MARK)
+    lab.cleanup()
+    lab.same(before, "killed while up")
+
+
+def killed_at_every_step(lab):
+    before = lab.state()
+    d = lab.driver()
+    up(d, lab)
+    down_from = d.number("hooks")
+    d.ok("undo")
+    total = d.number("hooks")
+    d.ok("untun")
+    d.close()
+    assert down_from > 20 and total > down_from
+    for n in range(1, total + 1):
+        d = lab.driver()
+        d.ok(f"die {n}")
+        for command in (f"tun sisp0 2", f"client {CLIENT}", f"dns {lab.resolv} 10.99.0.53 fd00:99::53", "undo"):
+            if d.ask(command)[0] == "dead":
+                break
+        else:
+            raise AssertionError(f"step {n} was never reached")
+        d.p.wait()
+        said = lab.cleanup()
+        assert said == [], f"step {n}: {said}"
+        lab.same(before, f"killed at step {n} of {total}")
+
+
+def cleanup_killed_at_every_step(lab):
+    before = lab.state()
+    n = 0
+    while True:
+        n += 1
+        d = lab.driver()
+        up(d, lab)
+        d.kill()
+        d = lab.driver()
+        d.ok(f"die {n}")
+        dead = d.ask("undo")[0] == "dead"
+        d.close()
+        assert lab.cleanup() == []
+        lab.same(before, f"clean-up killed at step {n}")
+        if not dead:
+            break
+    assert n > 15, n
+
+
+def without_ipv6_lease(lab):
+    before = lab.state()
+    d = lab.driver()
+    up(d, lab, client=f"sisp0 1371 {V4} - {TABLE} {MARK}")
+    assert unreachable("2001:db8:200::1"), "IPv6 is refused, not leaked"
+    assert "dev sisp0" in route("192.0.2.1")
+    d.ok(f"change sisp0 1300 10.99.8.8 {V6} {TABLE} {MARK}")
+    assert "dev sisp0" in route("2001:db8:200::1") and "10.99.8.8" in route("192.0.2.1")
+    assert "mtu 1300" in sh("ip link show sisp0") and V4 not in sh("ip addr; nft list ruleset")
+    d.ok(f"change sisp0 1371 - {V6} {TABLE} {MARK}")
+    assert unreachable("192.0.2.1")
+    d.refused(f"change sisp0 1000 - {V6} {TABLE} {MARK}", 22, "1280")
+    assert down(d) == []
+    lab.same(before, "changed leases")
+
+
+def conflicts_are_refused(lab):
+    d = lab.driver()
+    for make, undo, words in (
+            ("ip link add sisp0 type veth peer name sisp1", "ip link del sisp0", ("sisp0",)),
+            (f"ip route add 192.0.2.0/24 via 198.51.100.1 table {TABLE}", f"ip route flush table {TABLE}",
+             (str(TABLE), "table")),
+            (f"ip -6 route add unreachable default table {TABLE}", f"ip -6 route flush table {TABLE}",
+             (str(TABLE), "table")),
+            (f"ip rule add fwmark {MARK} lookup main pref 500", "ip rule del pref 500", (hex(MARK), "mark")),
+            (f"ip -6 rule add from fd00::/8 lookup {TABLE} pref 500", "ip -6 rule del pref 500", (str(TABLE),)),
+            ("ip rule add from 10.1.1.1 lookup main pref 2", "ip rule del pref 2", ("rule 2",)),
+            ("nft add table inet sispopnet_sisp0", "nft delete table inet sispopnet_sisp0", ("sispopnet_sisp0",))):
+        sh(make)
+        before = lab.state()
+        d.refused("check-client " + CLIENT, 16, *words)
+        if "veth" in make:
+            d.refused("tun sisp0 1", 16, "sisp0")
+        else:
+            d.ok("tun sisp0 1")
+            d.refused("client " + CLIENT, 16, *words)
+            d.ok("untun")
+        lab.same(before, make)
+        sh(undo)
+    d.refused(f"check-client sisp0 1371 {V4} {V6} 254 {MARK}", 22, "254")
+    d.refused(f"check-client sisp0 1371 {V4} {V6} {TABLE} 0", 22, "mark")
+    d.refused(f"check-client sisp0 1200 {V4} {V6} {TABLE} {MARK}", 22, "MTU")
+    d.refused("tun bad/name 1", 22, "bad/name")
+    d.close()
+    assert not os.path.exists(lab.journal)
+
+
+def a_set_up_that_fails_takes_itself_back(lab):
+    """The TUN vanishes before the set-up: its own first steps are undone."""
+    before = lab.state()
+    d = lab.driver()
+    d.refused("client " + CLIENT, 19, "sisp0")
+    assert d.number("changes") == 0
+    d.close()
+    lab.same(before, "no TUN")
+
+
+def others_changes_are_left_alone(lab):
+    d = lab.driver()
+    sh("sysctl -qw net.ipv4.conf.up0.rp_filter=1")
+    up(d, lab)
+    with open(lab.resolv) as f:
+        original = "# the host's own\nnameserver 198.51.100.1\n"
+        assert f.read() != original
+    with open(lab.resolv, "w") as f:
+        f.write("nameserver 192.0.2.53\n")
+    assert d.number(f"ours {lab.resolv}") == 0
+    sh("ip route del unreachable default table %d metric 2000000000" % TABLE)
+    sh("sysctl -qw net.ipv4.conf.all.src_valid_mark=0")
+    said = down(d)
+    assert len(said) == 1 and "resolv.conf was changed" in said[0], said
+    with open(lab.resolv) as f:
+        assert f.read() == "nameserver 192.0.2.53\n"
+    with open(lab.resolv, "w") as f:
+        f.write(original)
+    sh("sysctl -qw net.ipv4.conf.up0.rp_filter=0")
+
+
+def strict_rp_filter_lets_answers_in(lab):
+    sh("sysctl -qw net.ipv4.conf.up0.rp_filter=1")
+    before = lab.state()
+    d = lab.driver()
+    up(d, lab)
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, 36, MARK)  # SO_MARK
+    s.settimeout(3)
+    s.sendto(b"hello", ("203.0.113.7", 7))
+    assert s.recv(100) == b"hello"
+    sh("nft flush table inet sispopnet_sisp0")
+    s.close()
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, 36, MARK)
+    s.settimeout(0.3)
+    s.sendto(b"hello", ("203.0.113.7", 7))
+    try:
+        s.recv(100)
+        raise AssertionError("this test cannot fail: rp_filter lets all in")
+    except socket.timeout:
+        pass
+    assert down(d) == []
+    lab.same(before, "strict rp_filter")
+    sh("sysctl -qw net.ipv4.conf.up0.rp_filter=0")
+
+
+def resolv_conf_kinds(lab):
+    plain = open(lab.resolv).read()
+    target = lab.dir + "/stub"
+    with open(target, "w") as f:
+        f.write("nameserver 127.0.0.53\n")
+
+    def through(what, kill):
+        before = lab.state()
+        stub = open(target).read()
+        d = lab.driver()
+        d.ok(f"dns {lab.resolv} 10.99.0.53")
+        d.ok(f"dns {lab.resolv} 10.99.0.54 10.99.0.55")
+        assert open(lab.resolv).read().endswith("nameserver 10.99.0.54\nnameserver 10.99.0.55\n")
+        assert d.number("changes") == 1
+        if kill:
+            d.kill()
+            assert lab.cleanup() == []
+        else:
+            assert d.ok("undo") == []
+            d.close()
+        lab.same(before, what)
+        assert open(target).read() == stub
+
+    for kill in (False, True):
+        through("a plain file", kill)
+        os.unlink(lab.resolv)
+        os.symlink("../stub", lab.resolv)
+        through("a link", kill)
+        mount(target, lab.resolv, None, MS_BIND)  # follows the link, as ip netns exec does
+        other = lab.dir + "/netns-resolv"
+        umount(target)
+        with open(other, "w") as f:
+            f.write("nameserver 198.51.100.77\noptions edns0\n" * 20)
+        mount(other, lab.resolv, None, MS_BIND)
+        through("a mount behind a link", kill)
+        assert os.path.islink(lab.resolv)
+        umount(target)
+        os.unlink(lab.resolv)
+        state = lab.dir + "/absent"
+        os.symlink(state, lab.resolv)
+        os.unlink(lab.resolv)
+        with open(lab.resolv, "w") as f:
+            f.write(plain)
+        os.chmod(lab.resolv, 0o640)
+        mount(other, lab.resolv, None, MS_BIND)
+        through("a mounted file", kill)
+        torn(lab)
+        umount(lab.resolv)
+
+
+def torn(lab):
+    """A kill while the file is written in place: empty, or the first part of ours."""
+    before = lab.state()
+    for part in (0, 1, 30):
+        d = lab.driver()
+        d.ok(f"dns {lab.resolv} 10.99.0.53")
+        d.kill()
+        os.truncate(lab.resolv, part)
+        assert lab.cleanup() == []
+        lab.same(before, f"torn at {part}")
+
+
+def dns_refusals(lab):
+    before = lab.state()
+    d = lab.driver()
+    os.rename(lab.resolv, lab.resolv + ".kept")
+    os.mkdir(lab.resolv)
+    d.refused(f"dns {lab.resolv} 10.99.0.53", 21, "resolv.conf")
+    os.rmdir(lab.resolv)
+    with open(lab.resolv, "w") as f:
+        f.write("#" * 70000)
+    d.refused(f"dns {lab.resolv} 10.99.0.53", 27, "resolv.conf")
+    os.rename(lab.resolv + ".kept", lab.resolv)
+    d.refused(f"dns {lab.resolv} 10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4", 22, "4 DNS servers")
+    d.refused(f"dns /proc/version 10.0.0.1", 2)
+    assert d.number("changes") == 0
+    d.close()
+    lab.same(before, "refused DNS")
+
+
+def journal_refusals(lab):
+    before = lab.state()
+    d = lab.driver()
+    second = lab.driver()
+    assert second.first[:1] == ("error",) and "in use by another daemon" in second.first[1], second.first
+    d.close()
+    none = lab.driver(journal=lab.dir + "/no/such/folder/journal")
+    assert none.first[0] == "error" and "folder" in none.first[1]
+    small = lab.dir + "/small"
+    os.mkdir(small)
+    mount("none", small, "tmpfs", 0, "size=8k")
+    d = lab.driver(journal=small + "/journal")
+    assert d.first[0] == "ok"
+    with open(small + "/fill", "wb", buffering=0) as f:
+        f.write(b"x" * 8192)
+    d.ok("tun sisp0 1")
+    d.refused("client " + CLIENT, 28, "make room")
+    d.ok("untun")
+    assert d.number("changes") == 0
+    d.close()
+    lab.same(before, "full disk")
+    umount(small)
+
+
+def missing_rights(lab):
+    before = lab.state()
+    weak = ("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin")
+    d = lab.driver(wrap=weak)
+    assert d.first[0] == "ok"
+    d.refused("tun sisp0 1", 1, "CAP_NET_ADMIN")
+    d.refused("check-client " + CLIENT, 1, "CAP_NET_ADMIN")
+    d.close()
+    empty = lab.dir + "/empty"
+    os.mkdir(empty)
+    mount(empty, "/dev/net", None, MS_BIND)
+    d = lab.driver()
+    d.refused("tun sisp0 1", 2, "/dev/net/tun", "modprobe tun")
+    d.close()
+    umount("/dev/net")
+    lab.same(before, "missing rights")
+
+
+def only_net_admin_is_needed(lab):
+    before = lab.state()
+    d = lab.driver(wrap=("setpriv", "--bounding-set", "-all,+net_admin", "--inh-caps", "-all", "--no-new-privs"))
+    assert d.first[0] == "ok"
+    up(d, lab)
+    assert down(d) == []
+    lab.same(before, "CAP_NET_ADMIN alone")
+
+
+def another_namespace_discards_the_journal(lab):
+    d = lab.driver()
+    up(d, lab)
+    d.kill()
+    here = lab.state()
+    other = lab.driver(wrap=("unshare", "-n"))
+    assert other.number("changes") == 1, "only resolv.conf outlives a namespace"
+    other.close()
+    lab.same(here, "looked at from another namespace")
+    # The entry of this namespace's routes is still in the file as long as nobody wrote to it.
+    assert lab.cleanup() == []
+
+
+def netinfo_answers(lab):
+    d = lab.driver()
+    d.ok("tun sisp0 1")
+    d.ok("client " + CLIENT)
+    seen = d.ok("prefixes sisp0")
+    for p in ("127.0.0.0/8", "198.51.100.0/24", "2001:db8:100::/64", "fe80::/64"):
+        assert "prefix " + p in seen, (p, seen)
+    assert not [p for p in seen if "10.99" in p]
+    assert "prefix 10.99.7.2/32" in d.ok("prefixes -")
+    assert d.number("default 4") == 1 and d.number("default 6") == 1
+    assert d.number("link up0") == 1 and d.number("link nothing0") == 0
+    down(d)
+    sh("ip route del default")
+    d = lab.driver()
+    assert d.number("default 4") == 0 and d.number("default 6") == 1
+    d.close()
+    sh("ip route add default via 198.51.100.1")
+
+
+run([up_and_down, undo_after_the_tun_is_gone, fails_closed_when_killed, killed_at_every_step,
+     cleanup_killed_at_every_step, without_ipv6_lease, conflicts_are_refused,
+     a_set_up_that_fails_takes_itself_back, others_changes_are_left_alone, strict_rp_filter_lets_answers_in,
+     resolv_conf_kinds, dns_refusals, journal_refusals, missing_rights, only_net_admin_is_needed,
+     another_namespace_discards_the_journal, netinfo_answers])
+sys.exit(0)

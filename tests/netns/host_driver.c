@@ -1,0 +1,253 @@
+/* tests/netns/host_driver.c - drives tun/ and routing/ as a daemon would, one command a line on
+ * standard input.
+ *
+ * host_driver JOURNAL, then:
+ *   die N                        SIGKILL ourselves at the N-th journal hook from now
+ *   check-client / client / change IFNAME MTU V4|- V6|- TABLE MARK
+ *   check-exit / exit NAME IFNAME MTU RANGE4|- ADDR4|- RANGE6|- ADDR6|-
+ *   tun IFNAME QUEUES / untun    dns PATH SERVER... / ours PATH    undo / changes / hooks
+ *   send HEX / send-open HEX / read        one packet of queue 0; read waits until one comes
+ *   prefixes EXCEPT|- / default 4|6 / link NAME
+ * Each answers with lines that end in "ok ..." or "error CODE sentence".
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "routing/dns.h"
+#include "routing/host.h"
+#include "routing/journal.h"
+#include "routing/netinfo.h"
+#include "tun/device.h"
+
+#define WORDS_MAX	16
+#define READ_TIMEOUT_MS 5000
+
+struct driver {
+	struct host *host;
+	struct tun *tun;
+	struct pkt_pool *pool;
+	unsigned die_at, hooks;
+	char err[ROUTING_ERROR_BYTES];
+	char *word[WORDS_MAX];
+	int n;
+};
+
+static void on_hook(void *arg, unsigned n)
+{
+	struct driver *d = arg;
+	(void)n;
+	if (++d->hooks == d->die_at)
+		kill(getpid(), SIGKILL);
+}
+
+static void say(void *arg, const char *sentence)
+{
+	(void)arg;
+	printf("say %s\n", sentence);
+}
+
+static void answer(struct driver *d, int rc)
+{
+	if (rc < 0)
+		printf("error %d %s\n", -rc, d->err);
+	else
+		printf("ok %d\n", rc);
+	fflush(stdout);
+}
+
+static struct addr ip_of(const char *text)
+{
+	struct addr a = {.family = 0};
+	if (strcmp(text, "-") != 0 && addr_parse_ip(text, &a) < 0)
+		exit(2);
+	return a;
+}
+
+static struct prefix range_of(const char *text)
+{
+	struct prefix p = {.len = 0};
+	if (strcmp(text, "-") != 0 && prefix_parse(text, &p) < 0)
+		exit(2);
+	return p;
+}
+
+static int do_client(struct driver *d)
+{
+	struct host_client c = {.ifname = d->word[1],
+				.mtu = (uint16_t)atoi(d->word[2]),
+				.v4 = ip_of(d->word[3]),
+				.v6 = ip_of(d->word[4]),
+				.table = (uint32_t)strtoul(d->word[5], NULL, 0),
+				.mark = (uint32_t)strtoul(d->word[6], NULL, 0)};
+	if (strcmp(d->word[0], "check-client") == 0)
+		return host_client_check(d->host, &c, d->err);
+	if (strcmp(d->word[0], "change") == 0)
+		return host_client_change(d->host, &c, d->err);
+	return host_client_up(d->host, &c, d->err);
+}
+
+static int do_exit(struct driver *d)
+{
+	struct host_exit e = {.name = d->word[1],
+			      .ifname = d->word[2],
+			      .mtu = (uint16_t)atoi(d->word[3]),
+			      .range4 = range_of(d->word[4]),
+			      .address4 = ip_of(d->word[5]),
+			      .range6 = range_of(d->word[6]),
+			      .address6 = ip_of(d->word[7])};
+	return strcmp(d->word[0], "exit") == 0 ? host_exit_up(d->host, &e, d->err)
+					       : host_exit_check(d->host, &e, d->err);
+}
+
+static int do_dns(struct driver *d)
+{
+	struct addr servers[WORDS_MAX];
+	for (int i = 2; i < d->n; i++)
+		servers[i - 2] = ip_of(d->word[i]);
+	return dns_set(d->host, d->word[1], servers, (size_t)d->n - 2, d->err);
+}
+
+static int do_send(struct driver *d)
+{
+	struct pkt *k = pkt_get(d->pool);
+	const char *hex = d->word[1];
+	for (unsigned byte; sscanf(hex, "%2x", &byte) == 1; hex += 2)
+		k->data[k->len++] = (uint8_t)byte;
+	if (strcmp(d->word[0], "send-open") == 0)
+		k->flags |= TUN_PKT_CSUM_OPEN;
+	int rc = tun_write(d->tun, 0, k);
+	pkt_put(d->pool, k);
+	snprintf(d->err, sizeof(d->err), "%s", strerror(-rc));
+	return rc;
+}
+
+static int do_read(struct driver *d)
+{
+	struct pollfd p = {.fd = tun_fd(d->tun, 0), .events = POLLIN};
+	struct pkt *k = pkt_get(d->pool);
+	int rc = poll(&p, 1, READ_TIMEOUT_MS) == 1 ? tun_read(d->tun, 0, k) : -ETIMEDOUT;
+	snprintf(d->err, sizeof(d->err), "%s", strerror(-rc));
+	if (rc == 0) {
+		printf("packet %d ", (k->flags & TUN_PKT_CSUM_OPEN) != 0);
+		for (uint32_t i = 0; i < k->len; i++)
+			printf("%02x", k->data[i]);
+		printf("\n");
+	}
+	pkt_put(d->pool, k);
+	return rc;
+}
+
+static int do_prefixes(struct driver *d)
+{
+	struct prefix p[NETINFO_PREFIXES_MAX];
+	char text[ADDR_TEXT_BYTES];
+	size_t n = 0;
+	const char *except = strcmp(d->word[1], "-") ? d->word[1] : NULL;
+	int rc = netinfo_local_prefixes(except, p, NETINFO_PREFIXES_MAX, &n, d->err);
+	for (size_t i = 0; i < n; i++)
+		printf("prefix %s\n", prefix_text(&p[i], text));
+	return rc;
+}
+
+static int do_tun(struct driver *d)
+{
+	return tun_open(d->word[1], (unsigned)atoi(d->word[2]), true, &d->tun, d->err);
+}
+
+static int do_untun(struct driver *d)
+{
+	tun_close(d->tun);
+	d->tun = NULL;
+	return 0;
+}
+
+static int do_undo(struct driver *d)
+{
+	return host_undo(d->host, say, NULL, d->err);
+}
+
+static int do_changes(struct driver *d)
+{
+	return (int)host_changes(d->host);
+}
+
+static int do_hooks(struct driver *d)
+{
+	return (int)d->hooks;
+}
+
+static int do_die(struct driver *d)
+{
+	d->hooks = 0;
+	d->die_at = (unsigned)atoi(d->word[1]);
+	return 0;
+}
+
+static int do_ours(struct driver *d)
+{
+	return dns_is_ours(d->host, d->word[1]);
+}
+
+static int do_default(struct driver *d)
+{
+	return netinfo_has_default_route((uint8_t)atoi(d->word[1]), d->err);
+}
+
+static int do_link(struct driver *d)
+{
+	return netinfo_has_link(d->word[1], d->err);
+}
+
+static const struct {
+	const char *word;
+	int args;
+	int (*run)(struct driver *d);
+} commands[] = {
+	{"die", 1, do_die},	  {"check-client", 6, do_client}, {"client", 6, do_client},
+	{"change", 6, do_client}, {"check-exit", 7, do_exit},	  {"exit", 7, do_exit},
+	{"tun", 2, do_tun},	  {"untun", 0, do_untun},	  {"dns", 2, do_dns},
+	{"ours", 1, do_ours},	  {"undo", 0, do_undo},		  {"changes", 0, do_changes},
+	{"hooks", 0, do_hooks},	  {"send", 1, do_send},		  {"send-open", 1, do_send},
+	{"read", 0, do_read},	  {"prefixes", 1, do_prefixes},	  {"default", 1, do_default},
+	{"link", 1, do_link},
+};
+
+static void run(struct driver *d, char *line)
+{
+	d->n = 0;
+	for (char *word = strtok(line, " \n"); word && d->n < WORDS_MAX; word = strtok(NULL, " \n"))
+		d->word[d->n++] = word;
+	for (size_t i = 0; d->n > 0 && i < sizeof(commands) / sizeof(*commands); i++) {
+		if (strcmp(commands[i].word, d->word[0]) == 0 && d->n > commands[i].args) {
+			answer(d, commands[i].run(d));
+			return;
+		}
+	}
+	snprintf(d->err, sizeof(d->err), "no such command");
+	answer(d, -EINVAL);
+}
+
+int main(int argc, char **argv)
+{
+	struct driver d = {.pool = pkt_pool_new(16)};
+	char *line = NULL;
+	size_t room = 0;
+	if (argc != 2 || !d.pool)
+		return 2;
+	int rc = host_open(argv[1], &d.host, d.err);
+	answer(&d, rc);
+	if (rc < 0)
+		return 1;
+	journal_on_line(host_journal(d.host), on_hook, &d);
+	while (getline(&line, &room, stdin) > 0)
+		run(&d, line);
+	free(line);
+	tun_close(d.tun);
+	host_close(d.host);
+	pkt_pool_free(d.pool);
+	return 0;
+}
