@@ -17,12 +17,13 @@
 #define HALF_OPEN_SECONDS      10
 #define CLOCK_SKEW_MINUTES     10
 #define INIT_REPLAY_SECONDS    1200
+#define INIT_REPLAY_MOST       (1u << 20) /* Xs remembered; when full, INITs are refused */
 #define LINK_SILENCE_NSEC      (1 * NSEC_PER_SEC)
 #define LINK_PING_GAP_NSEC     (250 * NSEC_PER_MSEC)
 #define LINK_PINGS             3
 
 struct links;
-struct link; /* opaque; lives until links tells on_link_dead and the last reference is dropped */
+struct link; /* opaque; lives until on_dead or on_failed returned and the last link_release() */
 
 /* Whom to open a link to. */
 struct link_target {
@@ -35,7 +36,7 @@ struct link_target {
 struct links_ops {
 	void *arg;
 	/* A link that we asked for by links_open() is up, or failed for good (`why`: -ETIMEDOUT, -EPROTO, -EACCES
-	 * skew, -EUSERS full, -ENETUNREACH net). The link is gone after a failure. */
+	 * skew, -EUSERS full, -ENETUNREACH net, -ECANCELED closed by us). The link is gone after a failure. */
 	void (*on_up)(void *arg, struct link *l, nsec_t now);
 	void (*on_failed)(void *arg, struct link *l, int why, nsec_t now);
 	/* A link that was up is dead or closed: its circuits go. Still valid during the call. */
@@ -61,7 +62,8 @@ struct links_config {
 	uint16_t max_dgram;   /* DATAGRAM_FULL_MOST */
 	uint32_t links_most;  /* LINKS_MOST; tests set less */
 	uint32_t half_open_most;
-	uint32_t inits_per_s_busy; /* above this many INITs a second a cookie is asked for */
+	uint32_t inits_per_s_busy; /* above this many INITs a second a cookie is asked for; 0: always */
+	uint32_t init_replay_most; /* 0: INIT_REPLAY_MOST; tests set less */
 };
 
 struct links *links_new(const struct links_config *c, nsec_t now);
@@ -74,6 +76,10 @@ void links_on_handshake(struct links *s, const struct addr *from, unsigned worke
 void links_on_ctrl(struct links *s, uint32_t link_id, const struct addr *from, unsigned worker, uint64_t ctr,
 		   uint8_t *body, size_t n, nsec_t now);
 
+/* A DATA datagram verified on link_id and came from another source than the link's remote (dp_result.foreign): ask
+ * that source whether the link lives there now. At most one PING a second a link. */
+void links_on_foreign_source(struct links *s, uint32_t link_id, const struct addr *from, nsec_t now);
+
 /* Start a handshake. The link may carry nothing until on_up. 0, -ENOSPC, -EPROTO, -ENOMEM. */
 int links_open(struct links *s, const struct link_target *t, nsec_t now, struct link **ret)
 	__attribute__((warn_unused_result));
@@ -82,9 +88,10 @@ struct link *links_find(struct links *s, const uint8_t id[32]);
 /* Queue a frame and send it (with others of the same call batch if any). 0, or -ENOTCONN when it is not up. */
 int link_send(struct link *l, enum frame_type type, const void *data, size_t n, nsec_t now)
 	__attribute__((warn_unused_result));
-/* Close: LINK_CLOSE is sent, on_dead is called. */
+/* Close: LINK_CLOSE is sent, on_dead is called (on_failed, -ECANCELED, when it was not up yet). */
 void link_close(struct link *l, enum close_reason why, nsec_t now);
-/* A circuit begins or ends on it: a link with circuits does not go idle, a drained one ends with the last. */
+/* A circuit begins or ends on it: a link with circuits does not go idle, a drained one ends with the last (by the
+ * timer: release calls nobody back). A dead link is freed with its last release. */
 void link_hold(struct link *l, nsec_t now);
 void link_release(struct link *l, nsec_t now);
 /* Ask for proof of life now (a BUILD went unanswered). */
@@ -97,6 +104,7 @@ struct link_data *link_data_of(const struct link *l);
 struct addr link_remote(const struct link *l);
 struct addr link_observed(const struct link *l); /* our address as the responder saw it; family 0 unknown */
 uint64_t link_peer_serial(const struct link *l); /* the responder's consensus serial */
+uint32_t link_circuits_limit(const struct link *l); /* circuits that the responder lets us open on it; 0 unknown */
 nsec_t link_rtt(const struct link *l);           /* last PING or handshake; 0 unknown */
 nsec_t link_age(const struct link *l, nsec_t now);
 unsigned link_circuits(const struct link *l);
