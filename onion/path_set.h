@@ -40,7 +40,8 @@ struct path_set_ops {
 	/* Choose hops (the last is the exit). 0, or -errno: -ENOENT no such exit, -EHOSTUNREACH no choice left. */
 	int (*choose)(void *arg, const struct path_query *q, struct path_hop hops[HOPS_MAX], unsigned *ret_n);
 	void (*on_event)(void *arg, enum path_set_event e, struct path *p, int hop, enum build_status status, nsec_t now);
-	/* Workers shall seal on this path from now on; NULL: on none. Called before the old one is retired. */
+	/* Workers shall seal on this path from now on; NULL: on none. Called before the old one is retracted: what is
+	 * freed after a grace period of the workers that read it. */
 	void (*on_active)(void *arg, struct path_data *p, nsec_t now);
 	bool (*on_grant)(void *arg, const struct msg_grant *g, nsec_t now);
 	void (*on_deny)(void *arg, const struct msg_deny *d, nsec_t now);
@@ -53,21 +54,22 @@ struct path_set_config {
 	struct paths *paths; /* its path_ops must call path_set_on_ready / _on_gone */
 	struct path_set_ops ops;
 	uint8_t exit_id[32];
-	bool has_token;
-	uint8_t token_seed[32];
-	uint8_t wants;
-	uint8_t padding;
-	bool standby; /* keep a second path (default yes) */
+	uint8_t wants;   /* WANT_V4 | WANT_V6 | WANT_DNS */
+	uint8_t padding; /* enum padding */
+	bool standby;    /* keep a second path (default yes) */
 };
 
 struct path_set;
 
+/* NULL without memory. Callbacks never come from here. No callback may free the set: do that from the loop. */
 struct path_set *path_set_new(const struct path_set_config *c, nsec_t now);
-/* Frees all its paths (CIRCUIT_CLOSE) and wipes the token's seed. */
+/* Begin to build the first path. */
+void path_set_start(struct path_set *s, nsec_t now);
+/* Frees all its paths (CIRCUIT_CLOSE) and wipes the token's key; on_active(NULL) is called when one was active. */
 void path_set_free(struct path_set *s, nsec_t now);
-/* The token's seed may arrive later than the first path is asked for: the CLI derives it while the daemon builds.
- * AUTH waits for it. */
-void path_set_token(struct path_set *s, const uint8_t seed[32], nsec_t now);
+/* The token's seed (NULL: method open) may come later than the first path is asked for, because the CLI derives it while
+ * the daemon builds: AUTH waits for it. Once. 0, -EALREADY, -ENOMEM. */
+int path_set_token(struct path_set *s, const uint8_t *seed, nsec_t now) __attribute__((warn_unused_result));
 /* Tell the exit (session CLOSE) before path_set_free(). */
 void path_set_goodbye(struct path_set *s, nsec_t now);
 
