@@ -1,0 +1,2 @@
+unit_test(udp net base)
+unit_test(control net base)
