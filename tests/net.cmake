@@ -1,2 +1,4 @@
 unit_test(udp net base)
 unit_test(control net base)
+unit_test(http net base)
+fuzz_target(http net)

@@ -1,0 +1,728 @@
+/* tests/unit/test_http.c - the HTTP server against raw sockets, and the fetch against that server.
+ */
+#include "net/http.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#define GIVE_UP_NS     (5 * NSEC_PER_SEC)
+#define BODY_BYTES_MAX 20000
+#define REQUEST_MS     80
+#define LARGE_BYTES    3000000
+
+struct fixture {
+	struct event_base *base;
+	struct http_server *server;
+	struct http_client *client;
+	struct http_body *large;
+	unsigned calls;
+};
+
+static void on_hello(void *arg, struct http_request *q)
+{
+	struct fixture *f = arg;
+	f->calls++;
+	http_reply(q, 200, "text/plain", "hello", 5);
+	http_reply(q, 500, "text/plain", "twice", 5); /* the first one stands */
+}
+
+static void on_echo(void *arg, struct http_request *q)
+{
+	struct fixture *f = arg;
+	f->calls++;
+	size_t n;
+	const uint8_t *body = http_request_body(q, &n);
+	http_reply(q, 200, "application/octet-stream", body, n);
+}
+
+static void on_large(void *arg, struct http_request *q)
+{
+	struct fixture *f = arg;
+	http_reply_shared(q, 200, "application/octet-stream", f->large);
+}
+
+static void on_from(void *arg, struct http_request *q)
+{
+	(void)arg;
+	char buf[ADDR_TEXT_BYTES];
+	struct addr from = http_request_from(q);
+	http_reply_text(q, 403, addr_ip_text(&from, buf));
+}
+
+static void on_mute(void *arg, struct http_request *q)
+{
+	(void)arg;
+	(void)q;
+}
+
+static struct http_server *open_server(struct fixture *f, const char *bind, unsigned per_source)
+{
+	struct http_server_config c = {.body_bytes_max = BODY_BYTES_MAX,
+				       .per_source_max = per_source,
+				       .request_ms = REQUEST_MS,
+				       .reply_ms = 5000};
+	struct http_server *s;
+	assert_int_equal(addr_parse_ip(bind, &c.bind), 0);
+	int err = http_server_open(f->base, &c, &s);
+	if (err != 0)
+		fail_msg("http_server_open: %s", strerror(-err));
+	assert_int_equal(http_server_add(s, HTTP_GET, "/hello", on_hello, f), 0);
+	assert_int_equal(http_server_add(s, HTTP_POST, "/echo", on_echo, f), 0);
+	assert_int_equal(http_server_add(s, HTTP_GET, "/large", on_large, f), 0);
+	assert_int_equal(http_server_add(s, HTTP_GET, "/from", on_from, f), 0);
+	assert_int_equal(http_server_add(s, HTTP_GET, "/mute", on_mute, f), 0);
+	return s;
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	assert_non_null(f);
+	f->base = event_base_new();
+	f->client = http_client_new(f->base);
+	char *bytes = malloc(LARGE_BYTES);
+	assert_true(f->base && f->client && bytes);
+	for (size_t i = 0; i < LARGE_BYTES; i++)
+		bytes[i] = (char)(i * 31 >> 3);
+	f->large = http_body_new(bytes, LARGE_BYTES);
+	assert_non_null(f->large);
+	free(bytes);
+	f->server = open_server(f, "127.0.0.1", 0);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	http_server_close(f->server);
+	http_client_free(f->client);
+	http_body_unref(f->large);
+	event_base_free(f->base);
+	free(f);
+	return 0;
+}
+
+static void turn(struct fixture *f)
+{
+	struct timeval tick = {.tv_usec = 1000};
+	event_base_loopexit(f->base, &tick);
+	event_base_dispatch(f->base);
+}
+
+static int raw_connect(const struct http_server *s)
+{
+	struct addr a = http_server_addr(s);
+	struct sockaddr_storage ss;
+	socklen_t n = addr_to_sockaddr(&a, &ss);
+	int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	assert_true(fd >= 0);
+	assert_true(connect(fd, (struct sockaddr *)&ss, n) == 0 || errno == EINPROGRESS);
+	return fd;
+}
+
+static void raw_send(struct fixture *f, int fd, const char *bytes, size_t n)
+{
+	nsec_t end = clock_now() + GIVE_UP_NS;
+	while (n > 0) {
+		ssize_t done = send(fd, bytes, n, MSG_NOSIGNAL);
+		if (done > 0) {
+			bytes += done;
+			n -= (size_t)done;
+		} else if (errno != EAGAIN) {
+			return; /* the server has had enough: what it says is read next */
+		}
+		turn(f);
+		if (clock_now() > end)
+			fail_msg("waited too long to send");
+	}
+}
+
+/* Read to the end of the stream; returns the length. */
+static size_t raw_read(struct fixture *f, int fd, char *buf, size_t size)
+{
+	size_t n = 0;
+	nsec_t end = clock_now() + GIVE_UP_NS;
+	for (;;) {
+		ssize_t got = recv(fd, buf + n, size - 1 - n, 0);
+		if (got > 0)
+			n += (size_t)got;
+		else if (got == 0 || errno != EAGAIN)
+			break;
+		else
+			turn(f);
+		if (clock_now() > end)
+			fail_msg("waited too long for the end");
+	}
+	buf[n] = '\0';
+	return n;
+}
+
+/* Send a request's text and return the status of the answer, 0 for none. */
+static int ask(struct fixture *f, const char *text, size_t n, char *buf, size_t size)
+{
+	int status = 0;
+	int fd = raw_connect(f->server);
+	raw_send(f, fd, text, n);
+	raw_read(f, fd, buf, size);
+	close(fd);
+	if (sscanf(buf, "HTTP/1.1 %d ", &status) != 1)
+		return 0;
+	return status;
+}
+
+static void http_server_answers(void **state)
+{
+	struct fixture *f = *state;
+	static const struct {
+		const char *request;
+		int status;
+		const char *end; /* of the answer */
+	} rows[] = {
+		{"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n", 200, "\r\n\r\nhello"},
+		{"GET /hello?x=/y HTTP/1.0\r\n\r\n", 200, "\r\n\r\nhello"},
+		{"POST /echo HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", 200, "\r\n\r\nabc"},
+		{"POST /echo HTTP/1.1\r\ncontent-length:  3 \r\n\r\nabcdef", 200, "\r\n\r\nabc"},
+		{"POST /echo HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 200, "\r\n\r\n"},
+		{"GET /from HTTP/1.1\r\n\r\n", 403, "\r\n\r\n127.0.0.1\n"},
+		{"GET /mute HTTP/1.1\r\n\r\n", 500, "Internal Server Error\n"},
+		{"GET /nothing HTTP/1.1\r\n\r\n", 404, "Not Found\n"},
+		{"GET /hello/ HTTP/1.1\r\n\r\n", 404, "Not Found\n"},
+		{"POST /hello HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 405, "Not Allowed\n"},
+		{"DELETE /hello HTTP/1.1\r\n\r\n", 405, "Not Allowed\n"},
+		{"POST /echo HTTP/1.1\r\n\r\n", 411, "Length Required\n"},
+		{"POST /echo HTTP/1.1\r\nContent-Length: 20001\r\n\r\n", 413, "Too Large\n"},
+		{"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 501, "Implemented\n"},
+		{"nonsense\r\n\r\n", 400, "Bad Request\n"},
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char buf[1024];
+		int status = ask(f, rows[i].request, strlen(rows[i].request), buf, sizeof(buf));
+		if (status != rows[i].status)
+			fail_msg("%s: %s", rows[i].request, buf);
+		size_t n = strlen(rows[i].end);
+		assert_true(strlen(buf) > n);
+		assert_string_equal(buf + strlen(buf) - n, rows[i].end);
+		assert_non_null(strstr(buf, "\r\nConnection: close\r\n"));
+	}
+	for (unsigned i = 0; i < 50 && http_server_connections(f->server) > 0; i++)
+		turn(f);
+	assert_int_equal(http_server_connections(f->server), 0);
+}
+
+static void http_server_takes_a_body_in_pieces(void **state)
+{
+	struct fixture *f = *state;
+	static const char head[] = "POST /echo HTTP/1.1\r\nContent-Length: 20000\r\n\r\n";
+	char *body = malloc(BODY_BYTES_MAX);
+	char *buf = malloc(BODY_BYTES_MAX + 1000);
+	assert_true(body && buf);
+	for (size_t i = 0; i < BODY_BYTES_MAX; i++)
+		body[i] = (char)(i % 251);
+	int fd = raw_connect(f->server);
+	for (size_t i = 0; i < 10; i++) /* single bytes first */
+		raw_send(f, fd, head + i, 1);
+	raw_send(f, fd, head + 10, sizeof(head) - 1 - 10);
+	raw_send(f, fd, body, 7000);
+	assert_int_equal(f->calls, 0);
+	raw_send(f, fd, body + 7000, BODY_BYTES_MAX - 7000);
+	size_t n = raw_read(f, fd, buf, BODY_BYTES_MAX + 1000);
+	assert_true(n > BODY_BYTES_MAX);
+	assert_memory_equal(buf + n - BODY_BYTES_MAX, body, BODY_BYTES_MAX);
+	assert_int_equal(f->calls, 1);
+	close(fd);
+	free(body);
+	free(buf);
+}
+
+static void http_server_refuses_a_large_head(void **state)
+{
+	struct fixture *f = *state;
+	char *text = malloc(100000);
+	char buf[1000];
+	assert_non_null(text);
+	memset(text, 'x', 100000);
+	memcpy(text, "GET /hello HTTP/1.1\r\nA: ", 24);
+	assert_int_equal(ask(f, text, 100000, buf, sizeof(buf)), 431);
+	free(text);
+}
+
+static void http_server_ends_a_slow_request(void **state)
+{
+	struct fixture *f = *state;
+	int fd = raw_connect(f->server);
+	nsec_t start = clock_now();
+	char buf[100];
+	raw_send(f, fd, "GET /hello", 10);
+	while (clock_now() - start < REQUEST_MS / 2 * NSEC_PER_MSEC)
+		turn(f);
+	raw_send(f, fd, " ", 1); /* a byte now and then prolongs nothing */
+	assert_int_equal(http_server_connections(f->server), 1);
+	assert_int_equal(raw_read(f, fd, buf, sizeof(buf)), 0);
+	nsec_t took = clock_now() - start;
+	assert_true(took >= (REQUEST_MS - 5) * NSEC_PER_MSEC);
+	assert_int_equal(http_server_connections(f->server), 0);
+	close(fd);
+}
+
+static void http_server_limits_connections(void **state)
+{
+	struct fixture *f = *state;
+	enum { MORE = HTTP_CONNECTIONS_MAX + 5 };
+	int fds[MORE];
+	char buf[200];
+	for (unsigned i = 0; i < MORE; i++)
+		fds[i] = raw_connect(f->server);
+	for (unsigned i = 0; i < 100 && http_server_connections(f->server) < HTTP_CONNECTIONS_MAX;
+	     i++)
+		turn(f);
+	assert_int_equal(http_server_connections(f->server), HTTP_CONNECTIONS_MAX);
+	turn(f);
+	assert_int_equal(http_server_connections(f->server), HTTP_CONNECTIONS_MAX);
+	/* the one that waits is served when others have gone (here: by their deadline) */
+	raw_send(f, fds[MORE - 1], "GET /hello HTTP/1.1\r\n\r\n", 23);
+	raw_read(f, fds[MORE - 1], buf, sizeof(buf));
+	assert_non_null(strstr(buf, "hello"));
+	for (unsigned i = 0; i < MORE; i++)
+		close(fds[i]);
+}
+
+static void http_server_limits_one_source(void **state)
+{
+	struct fixture *f = *state;
+	struct http_server *s = open_server(f, "127.0.0.1", 2);
+	int fds[3];
+	char buf[200];
+	for (unsigned i = 0; i < 3; i++) {
+		fds[i] = raw_connect(s);
+		turn(f);
+	}
+	assert_int_equal(http_server_connections(s), 2);
+	assert_int_equal(raw_read(f, fds[2], buf, sizeof(buf)), 0); /* hung up at once */
+	raw_send(f, fds[0], "GET /hello HTTP/1.1\r\n\r\n", 23);
+	assert_true(raw_read(f, fds[0], buf, sizeof(buf)) > 0);
+	for (unsigned i = 0; i < 3; i++)
+		close(fds[i]);
+	http_server_close(s);
+}
+
+static void http_server_says_why_not(void **state)
+{
+	struct fixture *f = *state;
+	struct http_server *s = NULL;
+	struct http_server_config c = {.bind = http_server_addr(f->server)};
+	assert_int_equal(http_server_open(f->base, &c, &s), -EADDRINUSE);
+	c.bind.family = 0;
+	assert_int_equal(http_server_open(f->base, &c, &s), -EINVAL);
+	for (unsigned i = 5; i < HTTP_ROUTES_MAX; i++)
+		assert_int_equal(http_server_add(f->server, HTTP_GET, "/x", on_mute, f), 0);
+	assert_int_equal(http_server_add(f->server, HTTP_GET, "/x", on_mute, f), -ENOSPC);
+}
+
+/* ---- parser ---- */
+
+static void http_head_parse_table(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		int result;
+	} rows[] = {
+		{"", -EAGAIN},
+		{"GET / HTTP/1.1\r\n", -EAGAIN},
+		{"GET / HTTP/1.1\r\n\r", -EAGAIN},
+		{"GET / HTTP/1.1\r\n\r\n", 0},
+		{"GET / HTTP/1.9\r\nA:\r\nB: \tx y\t\r\n\r\n", 0},
+		{"BREW /pot HTTP/1.1\r\n\r\n", 0},
+		{"GET / HTTP/2.0\r\n\r\n", -505},
+		{"GET / HTTP/1.x\r\n\r\n", -505},
+		{"GET / HTTP/1.10\r\n\r\n", -400},
+		{"GET / HTTP/1.1 \r\n\r\n", -400},
+		{"GET  / HTTP/1.1\r\n\r\n", -400},
+		{"GET /\r\n\r\n", -400},
+		{"GET\r\n\r\n", -400},
+		{"\r\n\r\n", -400},
+		{" GET / HTTP/1.1\r\n\r\n", -400},
+		{"G@T / HTTP/1.1\r\n\r\n", -400},
+		{"GET http://x/ HTTP/1.1\r\n\r\n", -400},
+		{"GET /\x80 HTTP/1.1\r\n\r\n", -400},
+		{"GET / HTTP/1.1\nA: b\r\n\r\n", -400},
+		{"GET / HTTP/1.1\r\nA: b\nB: c\r\n\r\n", -400},
+		{"GET / HTTP/1.1\r\nA\r\n\r\n", -400},
+		{"GET / HTTP/1.1\r\n: b\r\n\r\n", -400},
+		{"GET / HTTP/1.1\r\nA : b\r\n\r\n", -400},
+		{"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", -400},
+		{"GET / HTTP/1.1\r\nA: \x01\r\n\r\n", -400},
+		{"POST / HTTP/1.1\r\nContent-Length: 18446744073709551616\r\n\r\n", -400},
+		{"POST / HTTP/1.1\r\nContent-Length: 9999999999999999999\r\n\r\n", 0},
+		{"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", -400},
+		{"POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\n", -400},
+		{"POST / HTTP/1.1\r\nContent-Length: 1,1\r\n\r\n", -400},
+		{"POST / HTTP/1.1\r\nContent-Length:\r\n\r\n", -400},
+		{"POST / HTTP/1.1\r\nContent-Length: 1\r\nCONTENT-LENGTH: 1\r\n\r\n", -400},
+		{"GET / HTTP/1.1\r\ntransfer-encoding: x\r\nContent-Length: 1\r\n\r\n", -501},
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct http_head head;
+		int result =
+			http_head_parse((const uint8_t *)rows[i].text, strlen(rows[i].text), &head);
+		if (result != rows[i].result)
+			fail_msg("%s: %d", rows[i].text, result);
+	}
+}
+
+static void http_head_parse_reads_the_fields(void **state)
+{
+	(void)state;
+	static const char text[] = "POST /a/b?c HTTP/1.1\r\nX: y\r\nContent-Length: 17\r\n\r\nbody";
+	struct http_head head;
+	assert_int_equal(http_head_parse((const uint8_t *)text, sizeof(text) - 1, &head), 0);
+	assert_true(head.is_known);
+	assert_int_equal(head.method, HTTP_POST);
+	assert_string_equal(head.path, "/a/b");
+	assert_int_equal(head.body_bytes, 17);
+	assert_int_equal(head.head_bytes, sizeof(text) - 1 - 4);
+
+	char longest[300];
+	snprintf(longest, sizeof(longest), "GET /%0126d HTTP/1.1\r\n\r\n", 0);
+	assert_int_equal(http_head_parse((uint8_t *)longest, strlen(longest), &head), 0);
+	assert_int_equal(strlen(head.path), HTTP_PATH_BYTES - 1);
+	snprintf(longest, sizeof(longest), "GET /%0127d HTTP/1.1\r\n\r\n", 0);
+	assert_int_equal(http_head_parse((uint8_t *)longest, strlen(longest), &head), -414);
+}
+
+/* ---- fetch ---- */
+
+struct result {
+	unsigned calls;
+	int status;
+	size_t n;
+	uint8_t start[64];
+	bool is_large;
+	char failure[200];
+	const struct fixture *f;
+	struct http_fetch *cancel; /* another one, from the callback */
+};
+
+static uint8_t large_byte(size_t i)
+{
+	return (uint8_t)(i * 31 >> 3);
+}
+
+static void on_done(void *arg, int status, const uint8_t *body, size_t n, const char *failure)
+{
+	struct result *r = arg;
+	r->calls++;
+	r->status = status;
+	r->n = n;
+	memcpy(r->start, body, n < sizeof(r->start) ? n : sizeof(r->start));
+	snprintf(r->failure, sizeof(r->failure), "%s", failure ? failure : "");
+	r->is_large = n == LARGE_BYTES;
+	for (size_t i = 0; i < n && r->is_large; i++)
+		r->is_large = body[i] == large_byte(i);
+	if (r->cancel)
+		http_fetch_cancel(r->cancel);
+}
+
+static void url_of(const struct http_server *s, const char *path, char *buf, size_t size)
+{
+	char text[ADDR_TEXT_BYTES];
+	struct addr a = http_server_addr(s);
+	snprintf(buf, size, "http://%s%s", addr_text(&a, text), path);
+}
+
+static struct http_fetch_options options(const char *url)
+{
+	return (struct http_fetch_options){
+		.url = url, .body_bytes_max = LARGE_BYTES, .timeout_ms = 3000};
+}
+
+static struct http_fetch *start(struct fixture *f, const struct http_fetch_options *o,
+				struct result *r)
+{
+	struct http_fetch *fetch = NULL;
+	int err = http_fetch_start(f->client, o, on_done, r, &fetch);
+	if (err != 0)
+		fail_msg("http_fetch_start: %s", strerror(-err));
+	assert_int_equal(r->calls, 0);
+	return fetch;
+}
+
+static void fetch_one(struct fixture *f, const struct http_fetch_options *o, struct result *r)
+{
+	memset(r, 0, sizeof(*r));
+	start(f, o, r);
+	nsec_t end = clock_now() + GIVE_UP_NS;
+	while (r->calls == 0 && clock_now() < end)
+		turn(f);
+	assert_int_equal(r->calls, 1);
+	turn(f);
+	assert_int_equal(r->calls, 1);
+}
+
+static void http_fetch_gets_and_posts(void **state)
+{
+	struct fixture *f = *state;
+	char url[100];
+	struct result r;
+	url_of(f->server, "/hello", url, sizeof(url));
+	struct http_fetch_options o = options(url);
+	fetch_one(f, &o, &r);
+	assert_int_equal(r.status, 200);
+	assert_int_equal(r.n, 5);
+	assert_memory_equal(r.start, "hello", 5);
+	assert_string_equal(r.failure, "");
+
+	url_of(f->server, "/echo", url, sizeof(url));
+	o.post = "a\0b";
+	o.post_bytes = 3;
+	fetch_one(f, &o, &r);
+	assert_int_equal(r.status, 200);
+	assert_int_equal(r.n, 3);
+	assert_memory_equal(r.start, "a\0b", 3);
+	o.post_bytes = 0;
+	fetch_one(f, &o, &r);
+	assert_int_equal(r.status, 200);
+	assert_int_equal(r.n, 0);
+
+	url_of(f->server, "/nothing", url, sizeof(url));
+	o.post = NULL;
+	fetch_one(f, &o, &r);
+	assert_int_equal(r.status, 404);
+	assert_memory_equal(r.start, "Not Found\n", 10);
+}
+
+static void http_fetch_over_ipv6_and_from_a_source(void **state)
+{
+	struct fixture *f = *state;
+	char url[100];
+	struct result r;
+	struct http_server *s = open_server(f, "::1", 0);
+	url_of(s, "/hello", url, sizeof(url));
+	struct http_fetch_options o = options(url);
+	fetch_one(f, &o, &r);
+	assert_int_equal(r.status, 200);
+	http_server_close(s);
+
+	struct addr source;
+	assert_int_equal(addr_parse_ip("127.0.0.77", &source), 0);
+	url_of(f->server, "/from", url, sizeof(url));
+	o.source = &source;
+	fetch_one(f, &o, &r);
+	assert_int_equal(r.status, 403);
+	assert_memory_equal(r.start, "127.0.0.77\n", 11);
+
+	o.source = NULL;
+	o.device = "lo";
+	fetch_one(f, &o, &r);
+	assert_int_equal(r.status, 403);
+	o.device = "no-such-dev0";
+	fetch_one(f, &o, &r);
+	assert_int_equal(r.status, 0);
+	assert_string_equal(r.failure, "the socket cannot be bound to its device");
+}
+
+/* A socket that accepts (the kernel does) and says nothing; its URL into url. */
+static int listen_silently(char *url, size_t size)
+{
+	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t n = sizeof(sin);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
+	assert_int_equal(listen(fd, 5), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&sin, &n), 0);
+	snprintf(url, size, "http://127.0.0.1:%u/", ntohs(sin.sin_port));
+	return fd;
+}
+
+static void http_fetch_bounds_size_and_time(void **state)
+{
+	struct fixture *f = *state;
+	char url[100];
+	struct result r;
+	url_of(f->server, "/large", url, sizeof(url));
+	struct http_fetch_options o = options(url);
+	fetch_one(f, &o, &r);
+	assert_int_equal(r.status, 200);
+	assert_true(r.is_large);
+	o.body_bytes_max = LARGE_BYTES - 1;
+	fetch_one(f, &o, &r);
+	assert_int_equal(r.status, 0);
+	assert_int_equal(r.n, 0);
+	assert_string_equal(r.failure, "the answer is larger than allowed");
+
+	int fd = listen_silently(url, sizeof(url));
+	o.timeout_ms = 60;
+	fetch_one(f, &o, &r);
+	assert_int_equal(r.status, 0);
+	assert_string_equal(r.failure, "timed out (60 ms are allowed)");
+	close(fd);
+
+	o.timeout_ms = 3000; /* nobody listens there any more */
+	fetch_one(f, &o, &r);
+	assert_int_equal(r.status, 0);
+	assert_string_not_equal(r.failure, "");
+}
+
+/* Serve one connection with fixed words, length-less, and hang up. */
+static void fetch_words(struct fixture *f, const char *words, size_t n, struct result *r)
+{
+	char url[100];
+	int fd = listen_silently(url, sizeof(url));
+	struct http_fetch_options o = options(url);
+	o.body_bytes_max = 1000;
+	memset(r, 0, sizeof(*r));
+	start(f, &o, r);
+	int peer = -1;
+	nsec_t end = clock_now() + GIVE_UP_NS;
+	while (peer < 0 && clock_now() < end) {
+		turn(f);
+		peer = accept(fd, NULL, NULL);
+	}
+	assert_true(peer >= 0);
+	assert_int_equal(send(peer, words, n, MSG_NOSIGNAL), n);
+	shutdown(peer, SHUT_WR);
+	while (r->calls == 0 && clock_now() < end)
+		turn(f);
+	assert_int_equal(r->calls, 1);
+	close(peer);
+	close(fd);
+}
+
+static void http_fetch_bears_a_hostile_server(void **state)
+{
+	struct fixture *f = *state;
+	struct result r;
+	static const char redirect[] = "HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/\r\n"
+				       "Content-Length: 0\r\n\r\n";
+	fetch_words(f, redirect, sizeof(redirect) - 1, &r);
+	assert_int_equal(r.status, 302); /* not followed */
+	static const char cut[] = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc";
+	fetch_words(f, cut, sizeof(cut) - 1, &r);
+	assert_int_equal(r.status, 0);
+	assert_int_equal(r.n, 0);
+	fetch_words(f, "hello", 5, &r); /* HTTP/0.9 */
+	assert_int_equal(r.status, 0);
+
+	char *words = malloc(40000);
+	assert_non_null(words);
+	memset(words, 'x', 40000);
+	memcpy(words, "HTTP/1.1 200 OK\r\n\r\n", 19); /* no length, more than 1,000 bytes */
+	fetch_words(f, words, 5000, &r);
+	assert_int_equal(r.status, 0);
+	assert_string_equal(r.failure, "the answer is larger than allowed");
+	memcpy(words, "HTTP/1.1 200 OK\r\n", 17);
+	for (size_t at = 17; at + 100 <= 40000; at += 100) { /* headers without end */
+		memcpy(words + at, "X: ", 3);
+		memcpy(words + at + 98, "\r\n", 2);
+	}
+	fetch_words(f, words, 30000, &r);
+	assert_int_equal(r.status, 0);
+	assert_string_equal(r.failure, "the answer's header is larger than allowed");
+	free(words);
+}
+
+static void http_fetch_refuses_what_is_no_literal_http(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const urls[] = {
+		"",
+		"http://localhost:1/",
+		"ftp://127.0.0.1/",
+		"file:///etc/passwd",
+		"http://",
+		"127.0.0.1:80/",
+		"http://u:p@127.0.0.1/",
+		"gopher://127.0.0.1/",
+		"http://[::1/",
+		"http://127.0.0.1.example/",
+	};
+	struct http_fetch *fetch = NULL;
+	struct result r = {0};
+	for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
+		struct http_fetch_options o = options(urls[i]);
+		if (http_fetch_start(f->client, &o, on_done, &r, &fetch) != -EINVAL)
+			fail_msg("took %s", urls[i]);
+	}
+	struct http_fetch_options o = options("http://127.0.0.1:1/");
+	o.timeout_ms = 0;
+	assert_int_equal(http_fetch_start(f->client, &o, on_done, &r, &fetch), -EINVAL);
+	assert_null(fetch);
+}
+
+static void http_fetch_can_be_cancelled(void **state)
+{
+	struct fixture *f = *state;
+	char url[100];
+	url_of(f->server, "/large", url, sizeof(url));
+	struct http_fetch_options o = options(url);
+	struct result a = {0};
+	struct result b = {0};
+	struct result c = {0};
+	http_fetch_cancel(start(f, &o, &a));
+	struct http_fetch *half = start(f, &o, &a);
+	turn(f); /* it is on its way */
+	http_fetch_cancel(half);
+
+	int fd = listen_silently(url, sizeof(url));
+	o = options(url); /* will not end by itself before the other one does */
+	c.cancel = start(f, &o, &b);
+	char other[100];
+	url_of(f->server, "/hello", other, sizeof(other));
+	o = options(other);
+	start(f, &o, &c); /* cancels the first from within its callback */
+	nsec_t end = clock_now() + GIVE_UP_NS;
+	while (c.calls == 0 && clock_now() < end)
+		turn(f);
+	for (unsigned i = 0; i < 5; i++)
+		turn(f);
+	assert_int_equal(a.calls, 0);
+	assert_int_equal(b.calls, 0);
+	assert_int_equal(c.calls, 1);
+	close(fd);
+
+	struct result many = {0}; /* and all at once, by freeing the client */
+	struct http_fetch *fetch;
+	for (unsigned i = 0; i < HTTP_FETCHES_MAX; i++)
+		assert_int_equal(http_fetch_start(f->client, &o, on_done, &many, &fetch), 0);
+	assert_int_equal(http_fetch_start(f->client, &o, on_done, &many, &fetch), -EBUSY);
+	http_client_free(f->client);
+	f->client = NULL;
+	turn(f);
+	assert_int_equal(many.calls, 0);
+}
+
+#define WITH_SERVER(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH_SERVER(http_server_answers),
+		WITH_SERVER(http_server_takes_a_body_in_pieces),
+		WITH_SERVER(http_server_refuses_a_large_head),
+		WITH_SERVER(http_server_ends_a_slow_request),
+		WITH_SERVER(http_server_limits_connections),
+		WITH_SERVER(http_server_limits_one_source),
+		WITH_SERVER(http_server_says_why_not),
+		cmocka_unit_test(http_head_parse_table),
+		cmocka_unit_test(http_head_parse_reads_the_fields),
+		WITH_SERVER(http_fetch_gets_and_posts),
+		WITH_SERVER(http_fetch_over_ipv6_and_from_a_source),
+		WITH_SERVER(http_fetch_bounds_size_and_time),
+		WITH_SERVER(http_fetch_bears_a_hostile_server),
+		WITH_SERVER(http_fetch_refuses_what_is_no_literal_http),
+		WITH_SERVER(http_fetch_can_be_cancelled),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
