@@ -1,0 +1,192 @@
+/* client/client.h - the client daemon's parts; shared by the files of this folder alone.
+ *
+ * One struct client, on the control thread. What workers read of it is struct inner (client/inner.c).
+ *
+ *   directory (daemon/dirsync) -> hops.c chooses -> path_set builds, joins -> grant.c judges -> tunnel.c changes the
+ *   host -> verify.c sees a packet come back -> up.
+ */
+#pragma once
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "client/config.h"
+#include "daemon/deadline.h"
+#include "daemon/dirsync.h"
+#include "directory/choice.h"
+#include "directory/guards.h"
+#include "engine/engine.h"
+#include "net/control.h"
+#include "onion/path_set.h"
+#include "routing/host.h"
+#include "tun/device.h"
+
+struct event;
+struct event_base;
+struct inner;
+struct verify;
+struct control_request;
+
+#define EXITS_MOST          8  /* --exit given so often */
+#define WAITERS_MOST        8  /* `wait` requests at once */
+#define FAILED_MOST         32 /* relays that failed lately, avoided */
+#define FAILED_SECONDS      30
+#define BUILDS_MOST         6  /* failed in a row before --up says that no path can be built */
+#define VERIFY_NSEC         (3 * NSEC_PER_SEC)
+#define UP_TIMEOUT_S        30
+#define SENTENCE_BYTES      512
+
+/* The error words of the control socket and the command line's exit codes: one table, error.c. */
+enum fault {
+	FAULT_NONE,
+	FAULT_BAD_REQUEST,
+	FAULT_NO_DIRECTORY,
+	FAULT_BAD_NAME,
+	FAULT_NO_EXIT,
+	FAULT_NO_PATH,
+	FAULT_AUTH_BAD,
+	FAULT_AUTH_EXPIRED,
+	FAULT_AUTH_QUOTA,
+	FAULT_AUTH_IN_USE,
+	FAULT_AUTH_FULL,
+	FAULT_AUTH_POLICY,
+	FAULT_AUTH_VERSION,
+	FAULT_NO_FORWARD,
+	FAULT_BAD_GRANT,
+	FAULT_HOST,
+	FAULT_PERMISSION,
+	FAULT_TIMEOUT,
+	FAULT_CANCELLED,
+	FAULT_COUNT
+};
+const char *fault_word(enum fault f);
+
+enum client_state { CLIENT_OFF, CLIENT_CONNECTING, CLIENT_UP, CLIENT_BLOCKED };
+
+/* Steps that --up shows, in order. */
+enum step { STEP_DIRECTORY, STEP_GUARD, STEP_PATH, STEP_SESSION, STEP_TUN, STEP_VERIFIED, STEP_COUNT };
+
+/* What was asked for by `up` or `swap`. */
+struct wish {
+	unsigned exits;
+	struct {
+		uint8_t id[32];
+		bool has_seed;
+		uint8_t seed[32];
+	} exit[EXITS_MOST];
+	unsigned hops;
+	bool open;          /* method 0: no token */
+	nsec_t timeout;
+};
+
+/* One exit being used, or being tried. */
+struct carrier {
+	struct client *client;
+	struct path_set *paths;
+	uint8_t id[32];
+	struct addr address4, address6; /* of the exit, from the directory */
+	bool granted;
+	struct msg_grant grant;
+	unsigned failures;  /* builds in a row */
+	enum build_status last_status;
+	char last_failure[160];
+};
+
+struct failed_relay {
+	uint8_t id[32];
+	nsec_t until;
+};
+
+struct client {
+	struct client_config config;
+	struct netconf net;
+	struct periods periods;
+	struct event_base *base;
+	struct engine *engine;
+	struct links *links;
+	struct paths *paths;
+	struct dirsync *dirsync;
+	struct guards guards;
+	struct host *host;
+	struct control *control;
+	struct inner *inner;
+	struct deadline *deadline; /* links, paths, path sets, the attempt */
+	struct event *deferred;    /* things that must not be done inside a callback */
+	struct event *sig_term, *sig_int;
+
+	enum client_state state;
+	char blocked_why[SENTENCE_BYTES];
+	struct tun *tun;
+	bool host_is_up;
+	struct carrier *carrier; /* in use; NULL: off */
+	struct carrier *next;    /* being tried; NULL: no attempt */
+	struct wish wish;
+	unsigned wish_exit;      /* index of the exit that is tried */
+	uint64_t attempt;        /* number of the newest attempt */
+	nsec_t attempt_started, attempt_deadline, up_since;
+	bool step_done[STEP_COUNT];
+	struct verify *verify;
+	enum fault fault;        /* of the newest attempt, once it failed */
+	char sentence[SENTENCE_BYTES];
+	bool attempt_over;
+	struct control_request *waiter[WAITERS_MOST];
+	struct failed_relay failed[FAILED_MOST];
+	uint64_t bytes_up_before, bytes_down_before; /* of paths that are gone */
+	enum fault deferred_fault;
+	bool deferred_next_exit, deferred_down;
+};
+
+/* inner.c: the workers' side. */
+struct inner *inner_new(void);
+void inner_free(struct inner *i);
+struct engine_inner_ops inner_ops(struct inner *i);
+void inner_set_active(struct inner *i, struct path_data *p);
+/* What the lease and the local networks are; replaced as a whole, the old one retired by env. 0 or -ENOMEM. */
+struct inner_lease {
+	struct addr lease4, lease6, dns[3];
+	unsigned ndns;
+	uint16_t mtu;
+	size_t nlocal;
+	struct prefix local[]; /* of this host's other links */
+};
+int inner_set_lease(struct inner *i, const struct onion_env *env, const struct msg_grant *g, uint16_t mtu,
+		    const struct prefix *local, size_t nlocal) __attribute__((warn_unused_result));
+
+/* hops.c: choice of hops, guards, relays that failed. */
+void hops_load_guards(struct client *c);
+void hops_store_guards(struct client *c);
+int hops_choose(struct client *c, const struct carrier *k, const struct path_query *q, struct path_hop *ret,
+		unsigned *ret_n, char *why) __attribute__((warn_unused_result));
+void hops_on_built(struct client *c, const struct path *p);
+void hops_on_failed(struct client *c, const struct path *p, int hop, nsec_t now);
+
+/* grant.c: is this grant one that an honest exit gives? NULL, or a sentence why not. */
+const char *grant_judge(const struct msg_grant *g, const struct prefix *local, size_t nlocal);
+
+/* verify.c: a packet came back. done(arg, ok) once, later. */
+struct verify *verify_start(struct client *c, const struct carrier *k, void (*done)(void *arg, bool ok), void *arg);
+void verify_cancel(struct verify *v);
+
+/* tunnel.c: the state machine. */
+/* Begin to bring the wish up, or to swap to it while up. FAULT_NONE, or why not, with c->sentence. */
+enum fault tunnel_up(struct client *c, const struct wish *w, nsec_t now);
+int tunnel_seed(struct client *c, const uint8_t exit_id[32], const uint8_t seed[32], nsec_t now);
+/* Take everything down. 0 or -errno with a sentence in err (ROUTING_ERROR_BYTES): what could not be taken back. */
+int tunnel_down(struct client *c, nsec_t now, char *err);
+void tunnel_on_directory(struct client *c, nsec_t now);
+void tunnel_on_directory_failure(struct client *c, nsec_t now);
+void tunnel_on_timer(struct client *c, nsec_t now);
+nsec_t tunnel_next_deadline(const struct client *c);
+void tunnel_on_path_ready(struct client *c, struct path *p, nsec_t now);
+void tunnel_on_path_gone(struct client *c, struct path *p, int hop, enum build_status status, nsec_t now);
+void tunnel_on_plain(struct client *c, struct path_data *p, const uint8_t *plain, size_t n, size_t datagram, nsec_t now);
+
+/* methods.c: the control socket. */
+int methods_open(struct client *c, char *err) __attribute__((warn_unused_result));
+void methods_attempt_over(struct client *c); /* answer the waiters */
+void methods_step(struct client *c, enum step s, const char *text, nsec_t now);
+void methods_state_changed(struct client *c);
+json_t *status_json(struct client *c);
+
+/* daemon.c */
+void client_rearm(struct client *c, nsec_t now);
+void client_defer(struct client *c);

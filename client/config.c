@@ -1,0 +1,124 @@
+/* client/config.c - see config.h. */
+#include "client/config.h"
+#include <errno.h>
+#include <net/if.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "engine/engine.h"
+#include "routing/host.h"
+
+#define SIZE_OF(field) ((const void *)sizeof(((struct client_config *)0)->field))
+#define ROW(key, reader, field, argument)                                                           \
+	{                                                                                           \
+		"client", key, reader, offsetof(struct client_config, field), argument, false, false \
+	}
+
+static const struct config_range workers_range = {0, ENGINE_WORKERS_MOST};
+static const struct config_range number_range = {1, UINT32_MAX};
+
+static const char *read_engine(const char *value, void *to, const void *arg)
+{
+	(void)arg;
+	if (strcmp(value, "auto") && strcmp(value, "ipsec-mb") && strcmp(value, "openssl"))
+		return "auto, ipsec-mb or openssl";
+	strcpy(to, value); /* the longest of the three fits */
+	return NULL;
+}
+
+static const char *read_log(const char *value, void *to, const void *arg)
+{
+	(void)arg;
+	return log_level_parse(value, to) ? "error, warn, info or debug" : NULL;
+}
+
+/* Into underlay4; underlay6 stands behind it. */
+static const char *read_underlay(const char *value, void *to, const void *arg)
+{
+	bool *four = to, *six = four + 1;
+
+	(void)arg;
+	if (strcmp(value, "4") && strcmp(value, "6") && strcmp(value, "both"))
+		return "4, 6 or both";
+	*four = strcmp(value, "6") != 0;
+	*six = strcmp(value, "4") != 0;
+	return NULL;
+}
+_Static_assert(offsetof(struct client_config, underlay6) == offsetof(struct client_config, underlay4) + sizeof(bool),
+	       "read_underlay() writes both");
+
+static const char *read_padding(const char *value, void *to, const void *arg)
+{
+	enum padding *p = to;
+
+	(void)arg;
+	if (!strcmp(value, "bucket"))
+		*p = PAD_BUCKET;
+	else if (!strcmp(value, "none"))
+		*p = PAD_NONE;
+	else if (!strcmp(value, "full"))
+		*p = PAD_FULL;
+	else
+		return "bucket, none or full";
+	return NULL;
+}
+
+static const char *read_interface(const char *value, void *to, const void *arg)
+{
+	(void)arg;
+	if (!*value || strlen(value) >= IFNAMSIZ || strpbrk(value, "/ \t%:"))
+		return "an interface name of 1 to 15 characters";
+	strcpy(to, value);
+	return NULL;
+}
+
+static const struct config_row rows[] = {
+	ROW("socket", config_path, socket, SIZE_OF(socket)),
+	ROW("group", config_string, group, SIZE_OF(group)),
+	ROW("state", config_path, state, SIZE_OF(state)),
+	ROW("run", config_path, run, SIZE_OF(run)),
+	ROW("network", config_path, network, SIZE_OF(network)),
+	ROW("interface", read_interface, interface, NULL),
+	ROW("resolv-conf", config_path, resolv_conf, SIZE_OF(resolv_conf)),
+	ROW("table", config_u32, table, &number_range),
+	ROW("mark", config_u32, mark, &number_range),
+	ROW("workers", config_u32, workers, &workers_range),
+	ROW("engine", read_engine, engine, NULL),
+	ROW("underlay", read_underlay, underlay4, NULL),
+	ROW("padding", read_padding, padding, NULL),
+	ROW("standby", config_bool, standby, NULL),
+	ROW("log", read_log, log, NULL),
+};
+
+static void defaults(struct client_config *c)
+{
+	memset(c, 0, sizeof(*c));
+	strcpy(c->socket, CLIENT_SOCKET_DEFAULT);
+	strcpy(c->group, "sispopnet");
+	strcpy(c->state, "/var/lib/sispopnet");
+	strcpy(c->run, "/run/sispopnet");
+	strcpy(c->network, "/etc/sispopnet/network.conf");
+	strcpy(c->interface, "sispop0");
+	strcpy(c->resolv_conf, "/etc/resolv.conf");
+	strcpy(c->engine, "auto");
+	c->table = HOST_DEFAULT_TABLE;
+	c->mark = HOST_DEFAULT_MARK;
+	c->underlay4 = c->underlay6 = true;
+	c->padding = PAD_BUCKET;
+	c->standby = true;
+	c->log = LOG_INFO;
+}
+
+int client_config_load(const char *path, struct client_config *ret, char *err)
+{
+	struct client_config c;
+	int r = 0;
+
+	defaults(&c);
+	if (strcmp(path, CLIENT_CONFIG_DEFAULT) || access(path, F_OK) == 0)
+		r = config_load(path, rows, sizeof(rows) / sizeof(rows[0]), &c, err);
+	if (!r)
+		*ret = c;
+	return r;
+}
