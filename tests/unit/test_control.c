@@ -208,6 +208,12 @@ static void control_answers_or_says_what_is_wrong(void **state)
 		raw_line(f, fd, answer, sizeof(answer));
 		assert_string_equal(answer, rows[i].answer);
 	}
+	for (unsigned i = 0; i < 2 * CONTROL_PENDING_MAX; i++) { /* answered ones do not count */
+		char answer[128];
+		assert_true(raw_send(f, fd, "{\"id\":9,\"method\":\"echo\"}\n", 25));
+		raw_line(f, fd, answer, sizeof(answer));
+		assert_string_equal(answer, "{\"id\":9,\"result\":{}}");
+	}
 	close(fd);
 }
 

@@ -18,7 +18,7 @@
 
 #define GIVE_UP_NS     (5 * NSEC_PER_SEC)
 #define BODY_BYTES_MAX 20000
-#define REQUEST_MS     80
+#define REQUEST_MS     60
 #define LARGE_BYTES    3000000
 
 struct fixture {
