@@ -7,6 +7,7 @@
 import atexit
 import ctypes
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -124,7 +125,7 @@ class Lab:
         if os.path.exists(self.resolv):
             with open(self.resolv) as f:
                 parts.append(f.read())
-        return "\n".join(parts)
+        return re.sub(r" expires \d+sec| valid_lft \d+sec| preferred_lft \d+sec", "", "\n".join(parts))
 
     def same(self, before, what):
         after = self.state()
