@@ -52,5 +52,3 @@ struct dp_result chain_run_forward(struct chain *c, struct datagram *d, unsigned
 struct dp_result chain_run_backward(struct chain *c, struct datagram *d, unsigned from, struct datagram *on,
 				    unsigned *ret_party);
 uint64_t chain_dropped(const struct chain *c, unsigned party, enum drop why);
-/* True when a and b share a run of 16 bytes at any places. */
-bool share_run16(const uint8_t *a, size_t a_bytes, const uint8_t *b, size_t b_bytes);

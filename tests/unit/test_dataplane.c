@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/bytes.h"
+#include "sim/runs.h"
 #include "sim/sealed.h"
 #include "unit/chain.h"
 
