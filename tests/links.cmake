@@ -1,2 +1,5 @@
 unit_test(session_msg onion)
 unit_test(link_parts onion)
+unit_test(link_init onion)
+unit_test(ctrl onion)
+unit_test(links onion)
