@@ -1,0 +1,5 @@
+unit_test(ip tun)
+unit_test(checksum tun)
+unit_test(plain tun)
+unit_test(icmp tun)
+fuzz_target(inner_ip tun)
