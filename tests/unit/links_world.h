@@ -1,7 +1,8 @@
-/* tests/unit/links_world.h - parties with links, a wire in memory and a clock of its own, for the tests of links.
+/* tests/unit/links_world.h - parties with links, a wire in memory and a clock of its own, for the
+ * tests of links.
  *
- * Datagrams go through the real dataplane_receive(). What a party retires is freed at once: whoever still uses it
- * is found by the address sanitizer.
+ * Datagrams go through the real dataplane_receive(). What a party retires is freed at once: whoever
+ * still uses it is found by the address sanitizer.
  */
 #pragma once
 #include <errno.h>
@@ -23,12 +24,12 @@
 #define WIRE_MOST   4096
 #define WIRE_DELAY  (10 * NSEC_PER_MSEC)
 #define UNIX_START  UINT64_C(1700000000)
-#define NET_ID      77
-#define KEYID       5
-#define PARTIES     3
+#define NET_ID	    77
+#define KEYID	    5
+#define PARTIES	    3
 #define FRAMES_KEPT 64
-#define MS(n)       ((n)*NSEC_PER_MSEC)
-#define SEC(n)      ((n)*NSEC_PER_SEC)
+#define MS(n)	    ((n)*NSEC_PER_MSEC)
+#define SEC(n)	    ((n)*NSEC_PER_SEC)
 
 struct parcel {
 	struct addr from, to;
@@ -155,8 +156,8 @@ static inline void party_on_dead(void *arg, struct link *l, nsec_t now)
 		link_release(l, now);
 }
 
-static inline void party_on_frame(void *arg, struct link *l, enum frame_type type, const uint8_t *data,
-				  size_t n, nsec_t now)
+static inline void party_on_frame(void *arg, struct link *l, enum frame_type type,
+				  const uint8_t *data, size_t n, nsec_t now)
 {
 	(void)now;
 	struct party *p = arg;
@@ -219,8 +220,8 @@ static inline struct party *party_init(struct world *w, unsigned i, enum link_ro
 				   .drops = &p->drops,
 				   .links = p->slots,
 				   .circuits = p->circuits};
-	p->env = (struct onion_env){p,	     party_send, party_retire, &p->rng,	    p->aead,
-				    &p->dp,  &p->drops,	 p->slots,     p->circuits, &p->periods};
+	p->env = (struct onion_env){p,	    party_send, party_retire, &p->rng,	   p->aead,
+				    &p->dp, &p->drops,	p->slots,     p->circuits, &p->periods};
 	p->config = (struct links_config){
 		.env = &p->env,
 		.ops = {p, party_on_up, party_on_failed, party_on_dead, party_on_frame,
@@ -335,7 +336,8 @@ static inline void run_until(struct world *w, nsec_t end)
 		nsec_t at = first_parcel(w, &parcel);
 		struct party *timer = NULL;
 		for (unsigned i = 0; i < PARTIES; i++) {
-			nsec_t due = w->p[i].links ? links_next_deadline(w->p[i].links) : NSEC_NEVER;
+			nsec_t due =
+				w->p[i].links ? links_next_deadline(w->p[i].links) : NSEC_NEVER;
 			if (due < at) {
 				at = due;
 				timer = &w->p[i];

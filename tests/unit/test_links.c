@@ -1,4 +1,5 @@
-/* tests/unit/test_links.c - the handshake of links and every limit on it: PROTOCOL.md sections 4 and 9. */
+/* tests/unit/test_links.c - the handshake of links and every limit on it: PROTOCOL.md sections 4
+ * and 9. */
 #include <stdio.h>
 #include "unit/links_world.h"
 
@@ -21,7 +22,8 @@ static void craft(struct world *w, enum link_role role, struct crafted *c)
 	struct party *to = &w->p[1];
 	struct link_init m = {.version = 1, .keyid = KEYID, .sender_id = 99};
 	assert_int_equal(hs_start(&c->hs, HS_LINK, to->id, to->key.public_key, &rng, m.x), 0);
-	const struct link_req req = {NET_ID, (uint32_t)(party_unix(to) / 60), DATAGRAM_FULL_MOST, role};
+	const struct link_req req = {NET_ID, (uint32_t)(party_unix(to) / 60), DATAGRAM_FULL_MOST,
+				     role};
 	uint8_t plain[LINK_REQ_BYTES];
 	link_req_write(plain, &req);
 	hs_seal_request(&c->hs, plain, sizeof(plain), m.ct);
@@ -271,7 +273,8 @@ static void links_cookie_fits_one_source(void **state)
 	assert_int_equal(drops_of(&w->p[1], DROP_MAC2), 2);
 	assert_int_equal(drops_of(&w->p[1], DROP_COOKIE_SENT), 3);
 	assert_int_equal(drops_of(&w->p[1], DROP_INIT_REPLAY), 0);
-	feed(w, &w->p[0].addr, tries[1], LINK_INIT_BYTES); /* from the right one it gets as far as X */
+	feed(w, &w->p[0].addr, tries[1],
+	     LINK_INIT_BYTES); /* from the right one it gets as far as X */
 	assert_int_equal(drops_of(&w->p[1], DROP_INIT_REPLAY), 1);
 	world_free(w);
 }
@@ -318,7 +321,8 @@ static void links_forged_cookies_are_dropped(void **state)
 	assert_int_equal(drops_of(&w->p[0], DROP_COOKIE_BAD), 1);
 	cookie_seal(w->p[1].id, w->last_init + LINK_MAC1_OFFSET, cookie, &rng, m.nonce, m.sealed);
 	link_cookie_write(d, &m);
-	links_on_handshake(w->p[0].links, &w->p[2].addr, 0, d, sizeof(d), w->now); /* not from there */
+	links_on_handshake(w->p[0].links, &w->p[2].addr, 0, d, sizeof(d),
+			   w->now); /* not from there */
 	assert_int_equal(drops_of(&w->p[0], DROP_LINK_SOURCE), 1);
 	assert_int_equal(w->p[0].sent, sent);
 	for (unsigned i = 0; i < 5; i++) /* and a true one is answered once */
@@ -385,7 +389,8 @@ static void links_silent_refusals_are_counted(void **state)
 	c.d[50] ^= 1;
 	assert_int_equal(r->sent, 0);
 	mac1_make(c.d + LINK_MAC1_OFFSET, r->id, c.d, LINK_MAC1_OFFSET);
-	feed(w, from, c.d, sizeof(c.d)); /* what did not open was not recorded: the true one passes */
+	feed(w, from, c.d,
+	     sizeof(c.d)); /* what did not open was not recorded: the true one passes */
 	assert_int_equal(r->sent, 1);
 	for (size_t n = 0; n < 200; n++) {
 		uint8_t d[200] = {0};
@@ -489,7 +494,8 @@ static void links_half_open_ones_are_few_and_short(void **state)
 	world_free(w);
 }
 
-/* 5,000 INITs from as many sources, forged or not: bounded state, few DHs, no reply longer than its request. */
+/* 5,000 INITs from as many sources, forged or not: bounded state, few DHs, no reply longer than its
+ * request. */
 static void links_a_flood_costs_little(void **state)
 {
 	(void)state;
@@ -617,7 +623,8 @@ static void links_resp_must_be_whole_and_from_there(void **state)
 	assert_int_equal(drops_of(&w->p[0], DROP_LINK_SOURCE), 1);
 	assert_false(link_is_up(l));
 	links_on_handshake(w->p[0].links, &held.from, 3, held.d, held.n, w->now);
-	/* Its sender_link_id was changed above and verified: that try is spent. The next one comes up. */
+	/* Its sender_link_id was changed above and verified: that try is spent. The next one comes
+	 * up. */
 	w->filter = NULL;
 	run_for(w, MS(1100));
 	assert_true(link_is_up(l));
@@ -641,7 +648,8 @@ static struct parcel ctrl_held;
 
 static bool hold_ctrl(struct world *w, struct parcel *k)
 {
-	if (!addr_equal(&k->from, &w->p[0].addr) || k->n < HEADER_BYTES + CTRL_PLAIN_SMALL + AEAD_TAG)
+	if (!addr_equal(&k->from, &w->p[0].addr) ||
+	    k->n < HEADER_BYTES + CTRL_PLAIN_SMALL + AEAD_TAG)
 		return true;
 	ctrl_held = *k;
 	return false;

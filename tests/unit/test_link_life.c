@@ -1,0 +1,830 @@
+/* tests/unit/test_link_life.c - a link that is up: CTRL frames, roaming, liveness, renewal,
+ * idleness, its end. */
+#include "onion/link_priv.h"
+#include "unit/links_world.h"
+
+static struct addr address(const char *text)
+{
+	struct addr a;
+	assert_int_equal(addr_parse(text, &a), 0);
+	return a;
+}
+
+/* ---- CTRL ---- */
+
+static struct parcel caught[64];
+static unsigned caught_n;
+static bool catching_lost; /* what is caught does not arrive */
+
+static bool is_ctrl(const struct parcel *k)
+{
+	size_t n = k->n - HEADER_BYTES - AEAD_TAG;
+	return k->n > HEADER_BYTES + AEAD_TAG && (n == CTRL_PLAIN_SMALL || n == CTRL_PLAIN_LARGE);
+}
+
+/* Catch the client's CTRL datagrams. */
+static bool catch_ctrl(struct world *w, struct parcel *k)
+{
+	if (!is_ctrl(k) || !addr_equal(&k->to, &w->p[1].addr))
+		return true;
+	if (caught_n < 64)
+		caught[caught_n++] = *k;
+	return !catching_lost;
+}
+
+static void start_catching(struct world *w, bool lost)
+{
+	caught_n = 0;
+	catching_lost = lost;
+	w->filter = catch_ctrl;
+}
+
+static void send_build(struct link *l, nsec_t now)
+{
+	static const uint8_t build[FRAME_BUILD_BYTES] = {1};
+	assert_int_equal(link_send(l, FRAME_BUILD, build, sizeof(build), now), 0);
+}
+
+static void send_close(struct link *l, nsec_t now)
+{
+	static const uint8_t frame[FRAME_CIRCUIT_CLOSE_BYTES] = {0, 0, 0, 1, CLOSE_DONE};
+	assert_int_equal(link_send(l, FRAME_CIRCUIT_CLOSE, frame, sizeof(frame), now), 0);
+}
+
+static void link_frames_arrive_and_sizes_are_two(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	send_close(l, w->now);
+	assert_int_equal(w->p[0].sent_last, 20 + 160 + 16);
+	send_build(l, w->now);
+	assert_int_equal(w->p[0].sent_last, 20 + 900 + 16);
+	run_for(w, MS(20));
+	assert_int_equal(w->p[1].frames, 2);
+	bool close_first = w->p[1].frame[0].type == FRAME_CIRCUIT_CLOSE;
+	assert_int_equal(w->p[1].frame[close_first].type, FRAME_BUILD);
+	world_free(w);
+}
+
+/* What is sent from within one call goes out together. */
+static void send_three(struct party *p, struct link *dead)
+{
+	(void)dead;
+	for (unsigned i = 0; i < 3; i++)
+		send_close(p->up, p->world->now);
+}
+
+static void link_frames_of_one_call_share_a_datagram(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *a = link_up(w);
+	link_up(w);
+	w->p[0].on_dead = send_three; /* on the other link */
+	unsigned sent = w->p[0].sent;
+	link_close(a, CLOSE_DONE, w->now);
+	assert_int_equal(w->p[0].sent, sent + 2); /* LINK_CLOSE, and three frames in one */
+	run_for(w, MS(20));
+	assert_int_equal(w->p[1].frames, 3);
+	world_free(w);
+}
+
+static void link_ctrl_is_taken_once(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	start_catching(w, false);
+	send_build(l, w->now);
+	run_for(w, MS(20));
+	assert_int_equal(w->p[1].frames, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		struct parcel k = caught[0];
+		party_receive(&w->p[1], &k);
+	}
+	assert_int_equal(w->p[1].frames, 1);
+	assert_int_equal(drops_of(&w->p[1], DROP_CTRL_REPLAY), 3);
+	world_free(w);
+}
+
+static void link_ctrl_counts_from_zero_each_way(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w); /* PING: client's 0; PONG: relay's 0 */
+	start_catching(w, false);
+	send_close(l, w->now);
+	struct header h;
+	struct link *o = other_side(w, l);
+	assert_true(header_open(w->p[1].aead, &link_data_of(o)->rx, caught[0].d + 4, &h));
+	assert_int_equal(h.ctr, 1);
+	assert_int_equal(h.circuit_id, 0);
+	assert_int_equal(h.type, HEADER_CTRL);
+	world_free(w);
+}
+
+static void link_ctrl_bits_all_count(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	start_catching(w, true);
+	send_close(l, w->now);
+	for (size_t bit = 0; bit < caught[0].n * 8; bit += 3) {
+		struct parcel k = caught[0];
+		k.d[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		party_receive(&w->p[1], &k);
+	}
+	assert_int_equal(w->p[1].frames, 0);
+	assert_true(drops_of(&w->p[1], DROP_CTRL_OPEN) > 400);
+	party_receive(&w->p[1], &caught[0]); /* no wrong one moved the window */
+	assert_int_equal(w->p[1].frames, 1);
+	world_free(w);
+}
+
+/* Seal a list of our own with the client's key, as only a neighbour gone bad could. */
+static void seal_as_client(struct world *w, struct link *l, uint64_t ctr, const uint8_t *plain,
+			   size_t n, uint8_t *body)
+{
+	(void)w;
+	uint8_t nonce[12];
+	nonce_from_counter(nonce, l->tx.iv, ctr);
+	chapoly_seal(l->tx.key, nonce, NULL, 0, plain, n, body);
+}
+
+/* A list with something unknown in it verified, but none of it is acted on. */
+static void link_ctrl_a_spoilt_list_does_nothing(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	struct party *r = &w->p[1];
+	uint32_t id = link_data_of(l)->remote_id;
+	const struct addr *from = &w->p[0].addr;
+	uint8_t plain[CTRL_PLAIN_SMALL] = {FRAME_CIRCUIT_CLOSE, 0, 5, 0, 0, 0, 1, 1, 7, 0, 1, 0};
+	uint8_t body[CTRL_PLAIN_LARGE + AEAD_TAG];
+	seal_as_client(w, l, 1, plain, sizeof(plain), body);
+	links_on_ctrl(r->links, id, from, 0, 1, body, sizeof(plain) + AEAD_TAG, w->now);
+	assert_int_equal(drops_of(r, DROP_CTRL_FORMAT), 1);
+	assert_int_equal(r->frames, 0);
+	plain[8] = FRAME_PAD;
+	for (size_t n = 0; n <= sizeof(body); n++) { /* a third length, even with a right tag */
+		if (n == CTRL_PLAIN_SMALL + AEAD_TAG || n == sizeof(body))
+			continue;
+		uint8_t *exact = malloc(n ? n : 1);
+		memset(exact, 0, n ? n : 1);
+		if (n >= AEAD_TAG && n - AEAD_TAG <= sizeof(plain))
+			seal_as_client(w, l, 2, plain, n - AEAD_TAG, exact);
+		links_on_ctrl(r->links, id, from, 0, 2, exact, n, w->now);
+		free(exact);
+	}
+	assert_int_equal(r->frames, 0);
+	links_on_ctrl(r->links, id + 1, from, 0, 2, body, sizeof(body), w->now);
+	assert_int_equal(drops_of(r, DROP_LINK_UNKNOWN), 1);
+	seal_as_client(w, l, 2, plain, sizeof(plain), body);
+	links_on_ctrl(r->links, id, from, 0, 3, body, sizeof(plain) + AEAD_TAG, w->now);
+	assert_int_equal(drops_of(r, DROP_CTRL_OPEN), 1); /* sealed with another counter */
+	seal_as_client(w, l, 2, plain, sizeof(plain), body);
+	links_on_ctrl(r->links, id, from, 0, 2, body, sizeof(plain) + AEAD_TAG, w->now);
+	assert_int_equal(r->frames, 1);
+	world_free(w);
+}
+
+static void link_ping_measures_the_round_trip(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	run_for(w, MS(100));
+	link_probe(l, w->now);
+	w->p[1].clock_off_s = 0;
+	run_for(w, WIRE_DELAY);
+	for (size_t i = 0; i < w->on_wire; i++)
+		w->wire[i].at += MS(33); /* a slow PONG */
+	run_for(w, MS(100));
+	assert_int_equal(link_rtt(l), 2 * WIRE_DELAY + MS(33));
+	world_free(w);
+}
+
+/* ---- the end ---- */
+
+static void link_close_reaches_the_other_side(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	struct link *o = other_side(w, l);
+	link_hold(o, w->now);
+	link_close(l, CLOSE_DONE, w->now);
+	assert_int_equal(w->p[0].deads, 1);
+	assert_int_equal(links_count(w->p[0].links), 0);
+	assert_int_equal(slots_count(w->p[0].slots), 0);
+	unsigned sent = w->p[1].sent;
+	run_for(w, MS(50));
+	assert_int_equal(w->p[1].deads, 1);
+	assert_int_equal(links_count(w->p[1].links), 0);
+	assert_int_equal(slots_count(w->p[1].slots), 0);
+	assert_int_equal(w->p[1].sent, sent); /* a close is not answered */
+	world_free(w);
+}
+
+static void keep_it(struct party *p, struct link *l)
+{
+	(void)p;
+	link_hold(l, p->world->now); /* party_on_dead() lets go of it afterwards */
+	assert_int_equal(link_send(l, FRAME_PING, "12345678", 8, p->world->now), -ENOTCONN);
+}
+
+static void link_dead_ones_are_silent(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	w->p[0].on_dead = keep_it;
+	link_close(l, CLOSE_DONE, w->now);
+	assert_int_equal(w->p[0].deads, 1);
+	world_free(w);
+}
+
+static void link_one_that_opens_can_be_closed(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = open_link(&w->p[0], &w->p[1]);
+	link_close(l, CLOSE_DONE, w->now);
+	assert_int_equal(w->p[0].failures, 1);
+	assert_int_equal(w->p[0].why, -ECANCELED);
+	run_for(w, SEC(11)); /* its RESP comes for nobody */
+	assert_int_equal(w->p[0].ups, 0);
+	assert_int_equal(slots_count(w->p[0].slots), 0);
+	assert_int_equal(slots_count(w->p[1].slots), 0);
+	world_free(w);
+}
+
+static void open_another(struct party *p, struct link *dead)
+{
+	(void)dead;
+	open_link(p, &p->world->p[1]);
+}
+
+static void link_close_all_spares_what_is_opened_meanwhile(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	for (unsigned i = 0; i < 5; i++)
+		link_up(w);
+	open_link(&w->p[0], &w->p[1]);
+	w->p[0].on_dead = open_another;
+	links_close_all(w->p[0].links, CLOSE_DONE, w->now);
+	w->p[0].on_dead = NULL;
+	assert_int_equal(w->p[0].deads, 5);
+	assert_int_equal(w->p[0].failures, 1);
+	run_for(w, MS(100));
+	assert_int_equal(links_count(w->p[0].links), 5);
+	assert_int_equal(links_count(w->p[1].links), 5);
+	assert_int_equal(w->p[1].deads, 5);
+	world_free(w);
+}
+
+/* ---- roaming ---- */
+
+static void move_client(struct world *w, const char *to)
+{
+	w->p[0].addr = address(to);
+}
+
+static void link_roams_after_a_pong_from_there(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	struct link *o = other_side(w, l);
+	struct addr old = w->p[0].addr;
+	move_client(w, "203.0.113.50:999");
+	send_close(l, w->now);
+	run_for(w, WIRE_DELAY);
+	struct addr remote = link_remote(o);
+	assert_true(addr_equal(&remote, &old)); /* not yet */
+	run_for(w, 2 * WIRE_DELAY);
+	remote = link_remote(o);
+	assert_true(addr_equal(&remote, &w->p[0].addr));
+	assert_true(addr_equal(atomic_load(&link_data_of(o)->remote), &w->p[0].addr));
+	send_build(o, w->now); /* and what is sent arrives there */
+	run_for(w, MS(20));
+	assert_int_equal(w->p[0].frames, 1);
+	world_free(w);
+}
+
+/* The same is asked when a worker saw a data packet from there. */
+static void link_roams_after_data_from_there(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	struct link *o = other_side(w, l);
+	uint32_t id = link_data_of(o)->slot.id;
+	unsigned sent = w->p[1].sent;
+	links_on_foreign_source(w->p[1].links, id, &w->p[0].addr, w->now); /* it is there already */
+	links_on_foreign_source(w->p[1].links, id + 1, &w->p[2].addr, w->now);
+	assert_int_equal(w->p[1].sent, sent);
+	move_client(w, "203.0.113.50:999");
+	for (unsigned i = 0; i < 10; i++)
+		links_on_foreign_source(w->p[1].links, id, &w->p[0].addr, w->now);
+	assert_int_equal(w->p[1].sent, sent + 1);
+	run_for(w, MS(30));
+	struct addr remote = link_remote(o);
+	assert_true(addr_equal(&remote, &w->p[0].addr));
+	world_free(w);
+}
+
+static unsigned to_stranger;
+
+static bool count_stranger(struct world *w, struct parcel *k)
+{
+	(void)w;
+	to_stranger += k->to.port == 666;
+	return true;
+}
+
+/* Someone who only copies packets to us from his own address gets at most one PING a second, and
+ * nothing moves. */
+static void link_does_not_move_to_a_copyist(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	struct link *o = other_side(w, l);
+	to_stranger = 0;
+	for (unsigned i = 0; i < 30; i++) { /* 3 s */
+		start_catching(w, true);
+		send_close(l, w->now);
+		caught[0].from = address("203.0.113.66:666");
+		w->filter = count_stranger;
+		party_receive(&w->p[1], &caught[0]);
+		run_for(w, MS(100));
+	}
+	assert_int_equal(to_stranger, 3);
+	assert_int_equal(w->p[1].frames, 30); /* what verified is taken */
+	struct addr remote = link_remote(o);
+	assert_true(addr_equal(&remote, &w->p[0].addr));
+	world_free(w);
+}
+
+static struct parcel roam_ping;
+static bool has_roam_ping;
+
+static bool hold_roam_ping(struct world *w, struct parcel *k)
+{
+	(void)w;
+	if (k->to.port != 666)
+		return true;
+	roam_ping = *k;
+	has_roam_ping = true;
+	return false;
+}
+
+/* He even passes the PING on to the client, whose PONG comes from its own address. */
+static void link_does_not_move_by_a_relayed_ping(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	struct link *o = other_side(w, l);
+	start_catching(w, true);
+	send_close(l, w->now);
+	caught[0].from = address("203.0.113.66:666");
+	w->filter = hold_roam_ping;
+	has_roam_ping = false;
+	party_receive(&w->p[1], &caught[0]);
+	assert_true(has_roam_ping);
+	roam_ping.to = w->p[0].addr;
+	party_receive(&w->p[0], &roam_ping);
+	unsigned sent = w->p[0].sent;
+	assert_true(sent > 0);
+	run_for(w, MS(50));
+	struct addr remote = link_remote(o);
+	assert_true(addr_equal(&remote, &w->p[0].addr));
+	world_free(w);
+}
+
+static void link_of_relays_and_initiators_stay(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	w->p[0].config.role = ROLE_RELAY;
+	w->p[0].in_consensus = true;
+	party_start(&w->p[0]);
+	party_start(&w->p[1]);
+	struct link *l = link_up(w);
+	struct link *o = other_side(w, l);
+	assert_true(link_data_of(o)->fixed);
+	start_catching(w, true);
+	send_close(l, w->now);
+	caught[0].from = address("203.0.113.66:666");
+	struct parcel k = caught[0];
+	party_receive(&w->p[1], &k); /* the worker drops it */
+	links_on_ctrl(w->p[1].links, load_be32(caught[0].d), &caught[0].from, 0, 1,
+		      caught[0].d + HEADER_BYTES, caught[0].n - HEADER_BYTES, w->now); /* and we */
+	links_on_foreign_source(w->p[1].links, link_data_of(o)->slot.id, &caught[0].from, w->now);
+	links_on_foreign_source(w->p[0].links, link_data_of(l)->slot.id, &caught[0].from, w->now);
+	to_stranger = 0;
+	w->filter = count_stranger;
+	run_for(w, MS(100));
+	assert_int_equal(to_stranger, 0);
+	assert_int_equal(w->p[1].frames, 0);
+	assert_int_equal(drops_of(&w->p[1], DROP_LINK_SOURCE), 2);
+	world_free(w);
+}
+
+static void link_roams_within_its_sources_limit(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	party_init(w, 2, ROLE_CLIENT);
+	for (unsigned i = 0; i < PARTIES; i++)
+		party_start(&w->p[i]);
+	for (unsigned i = 0; i < LINKS_PER_SOURCE_MOST; i++) {
+		open_link(&w->p[2], &w->p[1]);
+		run_for(w, MS(55));
+	}
+	assert_int_equal(links_count(w->p[1].links), LINKS_PER_SOURCE_MOST);
+	struct link *l = link_up(w);
+	struct link *o = other_side(w, l);
+	struct addr old = w->p[0].addr;
+	w->p[0].addr = w->p[2].addr; /* behind the same address now */
+	w->p[0].addr.port = 12345;
+	send_close(l, w->now);
+	run_for(w, MS(50));
+	struct addr remote = link_remote(o);
+	assert_true(addr_equal(&remote, &old));
+	assert_int_equal(drops_of(&w->p[1], DROP_ROAM_REFUSED), 1);
+	link_close(w->p[2].up, CLOSE_DONE, w->now);
+	run_for(w, SEC(1));
+	send_close(l, w->now);
+	run_for(w, MS(50));
+	remote = link_remote(o);
+	assert_true(addr_equal(&remote, &w->p[0].addr));
+	world_free(w);
+}
+
+/* ---- liveness ---- */
+
+static bool nobody(struct world *w, struct parcel *k)
+{
+	(void)w;
+	(void)k;
+	return false;
+}
+
+static void link_dies_after_a_second_and_three_pings(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	link_hold(l, w->now);
+	run_until(w, SEC(1005));
+	start_catching(w, true);
+	data_sent(w, l);
+	nsec_t t = w->now;
+	run_until(w, t + MS(990));
+	assert_int_equal(caught_n, 0);
+	run_until(w, t + MS(1740));
+	assert_int_equal(caught_n, 3);
+	assert_int_equal(caught[1].at - caught[0].at, MS(250));
+	assert_int_equal(caught[2].at - caught[1].at, MS(250));
+	assert_int_equal(w->p[0].deads, 0);
+	run_until(w, t + MS(1760));
+	assert_int_equal(w->p[0].deads, 1);
+	assert_ptr_equal(w->p[0].dead, l);
+	assert_int_equal(slots_count(w->p[0].slots), 0);
+	world_free(w);
+}
+
+static void link_with_answers_is_never_asked(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	link_hold(l, w->now);
+	run_for(w, SEC(1));
+	unsigned sent = w->p[0].sent;
+	for (unsigned i = 0; i < 1000; i++) { /* 100 s of questions, answered within 0.9 s */
+		data_sent(w, l);
+		run_for(w, MS(50));
+		if (i % 9 == 0)
+			data_came(w, l);
+		run_for(w, MS(50));
+	}
+	assert_int_equal(w->p[0].sent, sent);
+	assert_int_equal(w->p[0].deads, 0);
+	world_free(w);
+}
+
+/* A link that was silent for an hour is not dead because one packet is sent on it now. */
+static void link_idle_ones_send_nothing_and_live(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	struct link *o = other_side(w, l);
+	link_hold(l, w->now);
+	link_hold(o, w->now);
+	run_for(w, SEC(1));
+	unsigned sent = w->p[0].sent + w->p[1].sent;
+	run_for(w, SEC(2500));
+	assert_int_equal(w->p[0].sent + w->p[1].sent, sent);
+	data_sent(w, l);
+	run_for(w, MS(500));
+	data_came(w, l);
+	run_for(w, SEC(10));
+	assert_int_equal(w->p[0].sent + w->p[1].sent, sent);
+	assert_int_equal(w->p[0].deads + w->p[1].deads, 0);
+	world_free(w);
+}
+
+/* Data in one direction only: a PING a second or so, a PONG, and it lives, also over a wire that
+ * loses. */
+static void link_one_way_traffic_lives(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	link_hold(l, w->now);
+	w->late = 30;
+	unsigned sent = w->p[0].sent;
+	for (unsigned i = 0; i < 1000; i++) {
+		data_sent(w, l);
+		run_for(w, MS(100));
+	}
+	assert_int_equal(w->p[0].deads, 0);
+	assert_in_range(w->p[0].sent - sent, 60, 110);
+	world_free(w);
+}
+
+/* One packet that needed no answer at the end of all: one PING, then quiet. */
+static void link_last_packet_costs_one_ping(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	link_hold(l, w->now);
+	run_for(w, SEC(1));
+	unsigned sent = w->p[0].sent;
+	data_sent(w, l);
+	run_for(w, SEC(100));
+	assert_int_equal(w->p[0].sent, sent + 1);
+	assert_int_equal(w->p[0].deads, 0);
+	world_free(w);
+}
+
+static void link_probe_asks_now(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	unsigned sent = w->p[0].sent;
+	link_probe(l, w->now);
+	link_probe(l, w->now);
+	assert_int_equal(w->p[0].sent, sent + 1);
+	run_for(w, SEC(5));
+	assert_int_equal(w->p[0].deads, 0);
+	assert_int_equal(w->p[0].sent, sent + 1);
+	w->filter = nobody;
+	link_probe(l, w->now);
+	run_for(w, MS(740));
+	assert_int_equal(w->p[0].deads, 0);
+	run_for(w, MS(30));
+	assert_int_equal(w->p[0].deads, 1);
+	world_free(w);
+}
+
+/* The process slept (or the machine): what waits on the wire is read before anybody is called dead.
+ */
+static void link_survives_a_sleep(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	link_hold(l, w->now);
+	link_probe(l, w->now);
+	w->filter = NULL;
+	w->now += SEC(60); /* no timer ran */
+	links_on_timer(w->p[0].links, w->now);
+	w->now += SEC(60);
+	links_on_timer(w->p[0].links, w->now);
+	w->now += SEC(60);
+	links_on_timer(w->p[0].links, w->now);
+	w->now += SEC(60);
+	links_on_timer(w->p[0].links, w->now);
+	assert_int_equal(w->p[0].deads, 0);
+	run_for(w, SEC(5));
+	assert_int_equal(w->p[0].deads, 0);
+	w->filter = nobody; /* but not for ever */
+	data_sent(w, l);
+	run_for(w, SEC(3));
+	assert_int_equal(w->p[0].deads, 1);
+	world_free(w);
+}
+
+static bool slow_way(struct world *w, struct parcel *k)
+{
+	(void)w;
+	k->at += MS(390); /* 0.8 s there and back */
+	return true;
+}
+
+static void link_long_ways_are_waited_for(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	w->filter = slow_way;
+	struct link *l = open_link(&w->p[0], &w->p[1]);
+	run_for(w, SEC(3));
+	assert_true(link_is_up(l));
+	for (unsigned i = 0; i < 20; i++) {
+		link_probe(l, w->now);
+		run_for(w, SEC(3));
+	}
+	assert_int_equal(w->p[0].deads, 0);
+	world_free(w);
+}
+
+/* The relay notices a dead client as well. */
+static void link_responders_judge_too(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	struct link *o = other_side(w, l);
+	link_hold(o, w->now);
+	run_for(w, SEC(1));
+	w->filter = nobody;
+	data_sent(w, o);
+	run_for(w, MS(2100));
+	assert_int_equal(w->p[1].deads, 1);
+	assert_int_equal(links_count(w->p[1].links), 0);
+	world_free(w);
+}
+
+/* ---- age ---- */
+
+static void link_without_circuits_closes_after_5_minutes(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	link_hold(l, w->now);
+	link_hold(other_side(w, l), w->now);
+	run_for(w, SEC(400));
+	assert_true(link_is_up(l));
+	link_release(l, w->now);
+	run_for(w, SEC(299));
+	assert_int_equal(w->p[0].deads, 0);
+	run_for(w, SEC(1) + MS(20));
+	assert_int_equal(w->p[0].deads, 1);
+	assert_int_equal(w->p[1].deads, 1);
+	world_free(w);
+}
+
+static void link_idle_responder_waits_a_little_longer(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	link_up(w);
+	run_for(w, SEC(5));
+	w->filter = nobody; /* the client's LINK_CLOSE is lost */
+	run_for(w, SEC(304));
+	assert_int_equal(w->p[0].deads, 1);
+	assert_int_equal(w->p[1].deads, 0);
+	run_for(w, SEC(5));
+	assert_int_equal(w->p[1].deads, 1);
+	world_free(w);
+}
+
+static void link_new_circuits_use_the_successor(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	struct link *o = other_side(w, l);
+	link_hold(l, w->now);
+	link_hold(o, w->now);
+	nsec_t up = w->now;
+	run_until(w, up + SEC(2999) - MS(50));
+	assert_ptr_equal(links_find(w->p[0].links, w->p[1].id), l);
+	run_until(w, up + SEC(3000) + LINK_POLL_NSEC);
+	assert_null(links_find(w->p[0].links, w->p[1].id));
+	struct link *next = open_link(&w->p[0], &w->p[1]);
+	assert_ptr_equal(links_find(w->p[0].links, w->p[1].id), next);
+	run_for(w, MS(50));
+	link_hold(next, w->now);
+	link_hold(other_side(w, next), w->now);
+	assert_ptr_equal(links_find(w->p[0].links, w->p[1].id), next);
+	assert_true(link_is_up(l));
+	link_release(l, w->now);	    /* its last circuit ends: so does it */
+	assert_int_equal(w->p[0].deads, 0); /* not from within release */
+	run_for(w, MS(50));
+	assert_int_equal(w->p[0].deads, 1);
+	assert_ptr_equal(w->p[0].dead, l);
+	assert_int_equal(w->p[1].deads, 1);
+	assert_true(link_is_up(next));
+	world_free(w);
+}
+
+static void link_drains_for_so_long_at_most(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	w->p[0].periods.link_renew_s = w->p[1].periods.link_renew_s = 30;
+	w->p[0].periods.link_drain_s = w->p[1].periods.link_drain_s = 12;
+	struct link *l = link_up(w);
+	link_hold(l, w->now);
+	link_hold(other_side(w, l), w->now);
+	run_until(w, SEC(1000) + SEC(42) - MS(50));
+	assert_true(link_is_up(l));
+	w->filter = nobody;
+	run_for(w, MS(200));
+	assert_int_equal(w->p[0].deads, 1);
+	assert_int_equal(w->p[1].deads, 0);
+	run_for(w, SEC(10)); /* the relay does it alone when it hears nothing */
+	assert_int_equal(w->p[1].deads, 1);
+	world_free(w);
+}
+
+static void link_aged_without_circuits_ends_at_once(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	w->p[0].periods.link_renew_s = 30;
+	link_up(w);
+	run_for(w, SEC(29));
+	assert_int_equal(w->p[0].deads, 0);
+	run_for(w, SEC(1));
+	assert_int_equal(w->p[0].deads, 1);
+	world_free(w);
+}
+
+/* ---- many ---- */
+
+/* 200 links are born and grow idle; at the end no timer is left. */
+static void link_timers_of_many_run_out(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	w->p[0].in_consensus = true;
+	w->p[0].config.role = ROLE_RELAY;
+	w->p[1].config.inits_per_s_busy = 1000000;
+	party_start(&w->p[0]);
+	party_start(&w->p[1]);
+	for (unsigned i = 0; i < 200; i++) {
+		open_link(&w->p[0], &w->p[1]);
+		run_for(w, MS(50));
+	}
+	assert_int_equal(links_count(w->p[0].links), 200);
+	run_for(w, SEC(320));
+	assert_int_equal(links_count(w->p[0].links), 0);
+	assert_int_equal(links_count(w->p[1].links), 0);
+	assert_int_equal(w->p[0].deads, 200);
+	assert_int_equal(links_next_deadline(w->p[0].links), NSEC_NEVER);
+	world_free(w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(link_frames_arrive_and_sizes_are_two),
+		cmocka_unit_test(link_frames_of_one_call_share_a_datagram),
+		cmocka_unit_test(link_ctrl_is_taken_once),
+		cmocka_unit_test(link_ctrl_counts_from_zero_each_way),
+		cmocka_unit_test(link_ctrl_bits_all_count),
+		cmocka_unit_test(link_ctrl_a_spoilt_list_does_nothing),
+		cmocka_unit_test(link_ping_measures_the_round_trip),
+		cmocka_unit_test(link_close_reaches_the_other_side),
+		cmocka_unit_test(link_dead_ones_are_silent),
+		cmocka_unit_test(link_one_that_opens_can_be_closed),
+		cmocka_unit_test(link_close_all_spares_what_is_opened_meanwhile),
+		cmocka_unit_test(link_roams_after_a_pong_from_there),
+		cmocka_unit_test(link_roams_after_data_from_there),
+		cmocka_unit_test(link_does_not_move_to_a_copyist),
+		cmocka_unit_test(link_does_not_move_by_a_relayed_ping),
+		cmocka_unit_test(link_of_relays_and_initiators_stay),
+		cmocka_unit_test(link_roams_within_its_sources_limit),
+		cmocka_unit_test(link_dies_after_a_second_and_three_pings),
+		cmocka_unit_test(link_with_answers_is_never_asked),
+		cmocka_unit_test(link_idle_ones_send_nothing_and_live),
+		cmocka_unit_test(link_one_way_traffic_lives),
+		cmocka_unit_test(link_last_packet_costs_one_ping),
+		cmocka_unit_test(link_probe_asks_now),
+		cmocka_unit_test(link_survives_a_sleep),
+		cmocka_unit_test(link_long_ways_are_waited_for),
+		cmocka_unit_test(link_responders_judge_too),
+		cmocka_unit_test(link_without_circuits_closes_after_5_minutes),
+		cmocka_unit_test(link_idle_responder_waits_a_little_longer),
+		cmocka_unit_test(link_new_circuits_use_the_successor),
+		cmocka_unit_test(link_drains_for_so_long_at_most),
+		cmocka_unit_test(link_aged_without_circuits_ends_at_once),
+		cmocka_unit_test(link_timers_of_many_run_out),
+	};
+	return cmocka_run_group_tests(tests, world_begin, NULL);
+}
