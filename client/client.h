@@ -30,7 +30,7 @@ struct control_request;
 #define WAITERS_MOST        8  /* `wait` requests at once */
 #define FAILED_MOST         32 /* relays that failed lately, avoided */
 #define FAILED_SECONDS      30
-#define BUILDS_MOST         6  /* failed in a row before --up says that no path can be built */
+#define BUILDS_MOST         3  /* failed in a row before --up says that no path can be built */
 #define VERIFY_NSEC         (3 * NSEC_PER_SEC)
 #define UP_TIMEOUT_S        30
 #define SENTENCE_BYTES      512
@@ -87,8 +87,8 @@ struct carrier {
 	bool granted;
 	struct msg_grant grant;
 	unsigned failures;  /* builds in a row */
-	enum build_status last_status;
 	char last_failure[160];
+	struct path *first; /* the path that asked for the session */
 };
 
 struct failed_relay {
@@ -130,15 +130,16 @@ struct client {
 	bool attempt_over;
 	struct control_request *waiter[WAITERS_MOST];
 	struct failed_relay failed[FAILED_MOST];
-	uint64_t bytes_up_before, bytes_down_before; /* of paths that are gone */
-	enum fault deferred_fault;
-	bool deferred_next_exit, deferred_down;
+	bool must_end_attempt;   /* the attempt failed inside a callback: end it from the loop */
+	unsigned directory_failures; /* since the attempt began */
 };
 
 /* inner.c: the workers' side. */
 struct inner *inner_new(void);
 void inner_free(struct inner *i);
 struct engine_inner_ops inner_ops(struct inner *i);
+void inner_bytes(const struct inner *i, uint64_t *ret_up, uint64_t *ret_down);
+void inner_reset_bytes(struct inner *i);
 void inner_set_active(struct inner *i, struct path_data *p);
 /* What the lease and the local networks are; replaced as a whole, the old one retired by env. 0 or -ENOMEM. */
 struct inner_lease {
@@ -179,6 +180,9 @@ nsec_t tunnel_next_deadline(const struct client *c);
 void tunnel_on_path_ready(struct client *c, struct path *p, nsec_t now);
 void tunnel_on_path_gone(struct client *c, struct path *p, int hop, enum build_status status, nsec_t now);
 void tunnel_on_plain(struct client *c, struct path_data *p, const uint8_t *plain, size_t n, size_t datagram, nsec_t now);
+
+/* From the event loop, when something asked for client_defer(). */
+void tunnel_deferred(struct client *c, nsec_t now);
 
 /* methods.c: the control socket. */
 int methods_open(struct client *c, char *err) __attribute__((warn_unused_result));

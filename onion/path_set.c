@@ -210,6 +210,8 @@ static int build(struct path_set *s, enum path_role role, nsec_t now)
 		m->state = BUILDING;
 		m->role = role;
 		r = path_build(s->config.paths, hops, n, now, &m->path);
+		if (!r)
+			path_set_user(m->path, s);
 	}
 	if (r) {
 		memset(m, 0, sizeof(*m));

@@ -63,7 +63,7 @@ struct path_set;
 
 /* NULL without memory. Callbacks never come from here. No callback may free the set: do that from the loop. */
 struct path_set *path_set_new(const struct path_set_config *c, nsec_t now);
-/* Begin to build the first path. */
+/* Begin to build the first path. Each path's path_user() is its set. */
 void path_set_start(struct path_set *s, nsec_t now);
 /* Frees all its paths (CIRCUIT_CLOSE) and wipes the token's key; on_active(NULL) is called when one was active. */
 void path_set_free(struct path_set *s, nsec_t now);
