@@ -1,3 +1,6 @@
+unit_test(journal routing)
+unit_test(resolvconf routing)
+
 add_executable(host_driver netns/host_driver.c)
 target_include_directories(host_driver PRIVATE ${CMAKE_SOURCE_DIR})
 target_link_libraries(host_driver PRIVATE tun routing)

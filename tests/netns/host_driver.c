@@ -240,8 +240,10 @@ int main(int argc, char **argv)
 		return 2;
 	int rc = host_open(argv[1], &d.host, d.err);
 	answer(&d, rc);
-	if (rc < 0)
+	if (rc < 0) {
+		pkt_pool_free(d.pool);
 		return 1;
+	}
 	journal_on_line(host_journal(d.host), on_hook, &d);
 	while (getline(&line, &room, stdin) > 0)
 		run(&d, line);
