@@ -26,9 +26,11 @@ struct path_ops {
 	void *arg;
 	/* Keys stand: it may carry packets. */
 	void (*on_ready)(void *arg, struct path *p, nsec_t now);
-	/* It is over, before or after it was ready: `hop` (0-based, -1 unknown) said `status`, or the link died
-	 * (BUILD_NEXT_DOWN, hop 0), or nobody answered (BUILD_NEXT_DOWN, hop -1), or it was closed from afar
-	 * (BUILD_NEXT_DOWN). Called once; the path is freed by its owner with path_free(). */
+	/* It is over, before or after it was ready: `hop` (0-based, -1 unknown) said `status`, or the link died or
+	 * could not be made (hop 0: BUILD_NEXT_DOWN; BUILD_TIME or BUILD_OVERLOAD when the guard said so), or nobody
+	 * answered (BUILD_NEXT_DOWN, hop -1), or it was closed from afar or its time and grace are over
+	 * (BUILD_NEXT_DOWN, hop -1). Called once; the path is freed by its owner with path_free(), also during the
+	 * call; its path_data stays until then. */
 	void (*on_gone)(void *arg, struct path *p, int hop, enum build_status status, nsec_t now);
 	/* A hop answered while building (for showing progress): all answer at once in version 1. */
 };
@@ -43,6 +45,7 @@ struct paths_config {
 };
 
 struct paths *paths_new(const struct paths_config *c);
+/* Frees all its paths in silence. Before links_free(). NULL is fine. */
 void paths_free(struct paths *s);
 /* From links_ops. */
 void paths_on_frame(struct paths *s, struct link *l, enum frame_type type, const uint8_t *data, size_t n, nsec_t now);
@@ -52,7 +55,8 @@ void paths_on_link_dead(struct paths *s, struct link *l, nsec_t now);
 nsec_t paths_next_deadline(const struct paths *s);
 void paths_on_timer(struct paths *s, nsec_t now);
 
-/* Begin to build. 0, -EINVAL, -ENOSPC, -EPROTO, -ENOMEM. */
+/* Begin to build. 0, -EINVAL (no hops or too many), -ENOSPC, -EPROTO (a hop's key is none), -ENOMEM. No op is called
+ * before it returned. */
 int path_build(struct paths *s, const struct path_hop *hops, unsigned n, nsec_t now, struct path **ret)
 	__attribute__((warn_unused_result));
 /* Send CIRCUIT_CLOSE(done), retract, free. No on_gone. Also for a path that is gone. NULL is fine. */
@@ -66,7 +70,8 @@ const uint8_t *path_h(const struct path *p);          /* h of the last hop, 32 B
 const uint8_t *path_resume(const struct path *p);     /* res, 32 B */
 nsec_t path_ready_at(const struct path *p);
 nsec_t path_built_in(const struct path *p);  /* BUILD to reply */
-nsec_t path_expires_at(const struct path *p); /* lifetime without the grace */
+/* When its lifetime without the grace is over; 0 as soon as a key is so much used that the path is to be rebuilt. */
+nsec_t path_expires_at(const struct path *p);
 uint16_t path_max_dgram(const struct path *p); /* full size that no hop's word forbids, rounded down */
 uint32_t path_number(const struct path *p);  /* 1, 2, 3 ... for logs */
 void *path_user(const struct path *p);
