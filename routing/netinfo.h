@@ -1,4 +1,5 @@
-/* routing/netinfo.h - questions about the host's network. Changes nothing, needs no capability. Any thread. */
+/* routing/netinfo.h - questions about the host's network. Changes nothing, needs no capability. Any
+ * thread. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -8,23 +9,24 @@
 
 #define NETINFO_PREFIXES_MAX 1024
 
-/* The networks of all addresses on all links but `except` (may be NULL), v4 and v6, loopback included, in no
- * order. Writes at most max to ret; *ret_n gets how many. -ENOSPC when there are more; other -errno. A lease
- * that overlaps one is to be refused. */
-int netinfo_local_prefixes(const char *except, struct prefix *ret, size_t max, size_t *ret_n, char *err)
-	__attribute__((warn_unused_result));
-/* 1 when the main table has a default route of that family (4 or 6) that leads somewhere, 0 when not; -errno. */
+/* The networks of all addresses on all links but `except` (may be NULL), v4 and v6, loopback
+ * included, in no order. Writes at most max to ret; *ret_n gets how many. -ENOSPC when there are
+ * more; other -errno. A lease that overlaps one is to be refused. */
+int netinfo_local_prefixes(const char *except, struct prefix *ret, size_t max, size_t *ret_n,
+			   char *err) __attribute__((warn_unused_result));
+/* 1 when the main table has a default route of that family (4 or 6) that leads somewhere, 0 when
+ * not; -errno. */
 int netinfo_has_default_route(uint8_t family, char *err) __attribute__((warn_unused_result));
 /* 1 when a link of that name exists, 0 when not; -errno. */
 int netinfo_has_link(const char *ifname, char *err) __attribute__((warn_unused_result));
 
-/* Hear of changes: a descriptor that becomes readable when a link, an address or a route of the host changed.
- * The caller polls it, calls _drain, and then asks the questions above anew: events are a hint, never the
- * state. */
+/* Hear of changes: a descriptor that becomes readable when a link, an address or a route of the
+ * host changed. The caller polls it, calls _drain, and then asks the questions above anew: events
+ * are a hint, never the state. */
 struct netinfo_watch;
 int netinfo_watch_open(struct netinfo_watch **ret, char *err) __attribute__((warn_unused_result));
 void netinfo_watch_close(struct netinfo_watch *w);
 int netinfo_watch_fd(const struct netinfo_watch *w);
-/* Read all that waits. True when something changed on a link other than `except` (may be NULL) or events were
- * lost (the kernel's buffer was full). */
+/* Read all that waits. True when something changed on a link other than `except` (may be NULL) or
+ * events were lost (the kernel's buffer was full). */
 bool netinfo_watch_drain(struct netinfo_watch *w, const char *except);

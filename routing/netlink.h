@@ -1,7 +1,7 @@
 /* routing/netlink.h - private to routing/: the few rtnetlink requests we make, each acknowledged.
  *
- * Written on libnl's sockets and messages, not on its route objects: those of 3.7 know no rule that suppresses a
- * prefix length. Functions return 0 or the kernel's -errno.
+ * Written on libnl's sockets and messages, not on its route objects: those of 3.7 know no rule that
+ * suppresses a prefix length. Functions return 0 or the kernel's -errno.
  */
 #pragma once
 #include <stdbool.h>
@@ -12,9 +12,9 @@ struct nl_sock;
 
 /* A default route. */
 struct netlink_route {
-	uint8_t family;       /* 4 or 6 */
-	bool is_unreachable;  /* else through the link `oif` */
-	unsigned oif;         /* index */
+	uint8_t family;	     /* 4 or 6 */
+	bool is_unreachable; /* else through the link `oif` */
+	unsigned oif;	     /* index */
 	uint32_t table;
 	uint32_t metric;
 };
@@ -47,19 +47,23 @@ int netlink_open(struct nl_sock **ret) __attribute__((warn_unused_result));
 void netlink_close(struct nl_sock *s);
 
 /* Set the MTU (0: leave) and the link up or down. */
-int netlink_link_set(struct nl_sock *s, unsigned index, unsigned mtu, bool up) __attribute__((warn_unused_result));
-/* Make the link without an IPv6 link-local address, so that the kernel sends no router solicitations there. */
+int netlink_link_set(struct nl_sock *s, unsigned index, unsigned mtu, bool up)
+	__attribute__((warn_unused_result));
+/* Make the link without an IPv6 link-local address, so that the kernel sends no router
+ * solicitations there. */
 int netlink_link_quiet(struct nl_sock *s, unsigned index) __attribute__((warn_unused_result));
 int netlink_addr(struct nl_sock *s, bool add, unsigned index, const struct addr *a, uint8_t len)
 	__attribute__((warn_unused_result));
 /* add is exclusive: -EEXIST when such a thing is there. */
-int netlink_route(struct nl_sock *s, bool add, const struct netlink_route *r) __attribute__((warn_unused_result));
-int netlink_rule(struct nl_sock *s, bool add, const struct netlink_rule *r) __attribute__((warn_unused_result));
+int netlink_route(struct nl_sock *s, bool add, const struct netlink_route *r)
+	__attribute__((warn_unused_result));
+int netlink_rule(struct nl_sock *s, bool add, const struct netlink_rule *r)
+	__attribute__((warn_unused_result));
 
 /* Dumps of both families, every table. fn returns false to hear no more. */
-int netlink_each_route(struct nl_sock *s, bool (*fn)(void *arg, const struct netlink_seen_route *r), void *arg)
-	__attribute__((warn_unused_result));
-int netlink_each_rule(struct nl_sock *s, bool (*fn)(void *arg, const struct netlink_seen_rule *r), void *arg)
-	__attribute__((warn_unused_result));
-int netlink_each_addr(struct nl_sock *s, bool (*fn)(void *arg, const struct netlink_seen_addr *a), void *arg)
-	__attribute__((warn_unused_result));
+int netlink_each_route(struct nl_sock *s, bool (*fn)(void *arg, const struct netlink_seen_route *r),
+		       void *arg) __attribute__((warn_unused_result));
+int netlink_each_rule(struct nl_sock *s, bool (*fn)(void *arg, const struct netlink_seen_rule *r),
+		      void *arg) __attribute__((warn_unused_result));
+int netlink_each_addr(struct nl_sock *s, bool (*fn)(void *arg, const struct netlink_seen_addr *a),
+		      void *arg) __attribute__((warn_unused_result));

@@ -1,4 +1,5 @@
-/* routing/nft.h - private to routing/: a whole nftables table of family inet as data, made in one atomic batch.
+/* routing/nft.h - private to routing/: a whole nftables table of family inet as data, made in one
+ * atomic batch.
  */
 #pragma once
 #include <stdbool.h>
@@ -7,7 +8,7 @@
 #include "base/addr.h"
 
 #define NFT_TABLE_NAME_BYTES 64
-#define NFT_MATCHES_MAX      4
+#define NFT_MATCHES_MAX	     4
 
 enum nft_match_kind {
 	MATCH_END, /* no more matches */
@@ -25,10 +26,10 @@ enum nft_match_kind {
 
 struct nft_match {
 	enum nft_match_kind kind;
-	const char *ifname;          /* MATCH_IIF_.., MATCH_OIF_.. */
+	const char *ifname;	     /* MATCH_IIF_.., MATCH_OIF_.. */
 	const struct prefix *prefix; /* MATCH_SRC_IN, MATCH_DST_IN */
-	uint32_t number;             /* a mark, an ICMP type */
-	uint8_t family;              /* MATCH_ICMP_TYPE: 4 or 6 */
+	uint32_t number;	     /* a mark, an ICMP type */
+	uint8_t family;		     /* MATCH_ICMP_TYPE: 4 or 6 */
 };
 
 enum nft_verdict { DO_ACCEPT, DO_DROP, DO_MASQUERADE, DO_SET_META_MARK, DO_SET_CT_MARK };
@@ -43,7 +44,7 @@ struct nft_rule {
 struct nft_chain {
 	const char *name;
 	const char *type; /* "filter" or "nat"; policy accept */
-	uint32_t hook;    /* NF_INET_... */
+	uint32_t hook;	  /* NF_INET_... */
 	int32_t priority;
 };
 
@@ -55,8 +56,8 @@ struct nft_table {
 	size_t nrules;
 };
 
-/* Make the table; `replace` takes the one of that name away in the same batch, else it must not exist. Read back
- * and compared by its number of rules. 0; -errno with the host as before. */
+/* Make the table; `replace` takes the one of that name away in the same batch, else it must not
+ * exist. Read back and compared by its number of rules. 0; -errno with the host as before. */
 int nft_table_make(const struct nft_table *t, bool replace) __attribute__((warn_unused_result));
 /* 0, also when there is none; -errno. */
 int nft_table_remove(const char *name) __attribute__((warn_unused_result));

@@ -4,17 +4,19 @@
 #include <stdint.h>
 #include "tun/ip.h"
 
-/* Add the n bytes at p, as big-endian 16-bit words with an odd last byte padded by zero, to `sum` (0 to begin).
- * Only the last of several pieces may have an odd length. The result is not folded. n at most 65,535. */
+/* Add the n bytes at p, as big-endian 16-bit words with an odd last byte padded by zero, to `sum`
+ * (0 to begin). Only the last of several pieces may have an odd length. The result is not folded. n
+ * at most 65,535. */
 uint64_t checksum_add(uint64_t sum, const void *p, size_t n);
 /* Fold to 16 bits; the checksum to write is its complement. */
 uint16_t checksum_fold(uint64_t sum);
-/* Sum of the pseudo-header of v's packet (RFC 793, RFC 768, RFC 8200 8.1), its length that of the upper-layer
- * bytes in the packet. Only for packets that are no fragments and have no routing header. */
+/* Sum of the pseudo-header of v's packet (RFC 793, RFC 768, RFC 8200 8.1), its length that of the
+ * upper-layer bytes in the packet. Only for packets that are no fragments and have no routing
+ * header. */
 uint64_t checksum_pseudo(const struct ip_view *v);
-/* Compute and write the TCP or UDP checksum of a packet with ip_open_checksum_at() != 0, whatever stood in the
- * field. A UDP sum of 0 is written as 0xffff. */
+/* Compute and write the TCP or UDP checksum of a packet with ip_open_checksum_at() != 0, whatever
+ * stood in the field. A UDP sum of 0 is written as 0xffff. */
 void checksum_complete(uint8_t *packet, const struct ip_view *v);
-/* Write the folded, not complemented pseudo-header sum into the field: what virtio-net's "needs checksum"
- * wants there. Same packets as checksum_complete(). */
+/* Write the folded, not complemented pseudo-header sum into the field: what virtio-net's "needs
+ * checksum" wants there. Same packets as checksum_complete(). */
 void checksum_leave_open(uint8_t *packet, const struct ip_view *v);

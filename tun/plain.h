@@ -9,12 +9,14 @@
 #include "base/plain_type.h"
 #include "tun/ip.h"
 
-/* Turn the inner packet in k (data, len >= v->len, TUN_PKT_CSUM_OPEN or not; v from ip_parse() of it) into a
- * plain: one type byte is put before it, len becomes 1 + v->len (what followed is cut off), the flag is
- * cleared. An open checksum gives type 3 and a zeroed field. k needs 1 byte of headroom. */
+/* Turn the inner packet in k (data, len >= v->len, TUN_PKT_CSUM_OPEN or not; v from ip_parse() of
+ * it) into a plain: one type byte is put before it, len becomes 1 + v->len (what followed is cut
+ * off), the flag is cleared. An open checksum gives type 3 and a zeroed field. k needs 1 byte of
+ * headroom. */
 void plain_from_packet(struct pkt *k, const struct ip_view *v);
-/* Turn the plain of type 2 or 3 in k (data, len, padding and all) into an inner packet: data behind the type
- * byte, len its own length, type 3 gets the pseudo-header sum and TUN_PKT_CSUM_OPEN, type 2 clears the flag.
- * Fills *ret. -EBADMSG with k and *ret untouched: another type, a packet that ip_parse() refuses, type 3 on what
- * is no whole TCP or UDP packet without extension headers, or whose checksum field is not 0. */
+/* Turn the plain of type 2 or 3 in k (data, len, padding and all) into an inner packet: data behind
+ * the type byte, len its own length, type 3 gets the pseudo-header sum and TUN_PKT_CSUM_OPEN, type
+ * 2 clears the flag. Fills *ret. -EBADMSG with k and *ret untouched: another type, a packet that
+ * ip_parse() refuses, type 3 on what is no whole TCP or UDP packet without extension headers, or
+ * whose checksum field is not 0. */
 int plain_to_packet(struct pkt *k, struct ip_view *ret) __attribute__((warn_unused_result));

@@ -391,9 +391,54 @@ def netinfo_answers(lab):
     sh("ip route add default via 198.51.100.1")
 
 
+def watch_tells_of_others_changes(lab):
+    d = lab.driver()
+    d.ok("tun sisp0 1")
+    d.ok("watch")
+    sh("ip link set sisp0 up; ip addr add 10.99.9.9/32 dev sisp0; ip route add 192.0.2.0/24 dev sisp0")
+    assert d.number("changed sisp0") == 0, "the tunnel's own changes"
+    sh("ip route add 192.0.2.0/25 via 198.51.100.1")
+    assert d.number("changed sisp0") == 1
+    sh("ip route del 192.0.2.0/25")
+    assert d.number("changed -") == 1
+    sh("ip addr add 198.51.100.3/24 dev up0")
+    assert d.number("changed sisp0") == 1
+    sh("ip addr del 198.51.100.3/24 dev up0")
+    d.ok("changed -")
+    d.ok("untun")
+    d.close()
+
+
+def tun_tells_what_goes_wrong(lab):
+    d = lab.driver()
+    assert d.number("tun sisp0 1 whole") == 0
+    assert d.ask("send 45000014000040000040110000000000000000000")[1].startswith("5 "), "the link is down"
+    sh("ip link set sisp0 mtu 4000; sysctl -qw net.ipv6.conf.sisp0.disable_ipv6=1; ip link set sisp0 up;"
+       "ip addr add 10.99.9.9/32 dev sisp0; ip route add 192.0.2.0/24 dev sisp0")
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.sendto(b"x" * 3000, ("192.0.2.1", 9))
+    s.sendto(b"good", ("192.0.2.1", 9))
+    d.refused("read", 90)  # longer than a packet holds
+    line = d.ok("read")[-1].split()
+    assert line[1] == "0" and line[2].endswith(b"good".hex()), "complete without offload"
+    sh("ip link del sisp0")
+    d.refused("read", 77)  # the interface is gone
+    d.ok("untun")
+    assert d.number("tun sisp0 1") == 1
+    sh("sysctl -qw net.ipv6.conf.sisp0.disable_ipv6=1; ip link set sisp0 up; ip addr add 10.99.9.9/32 dev sisp0;"
+       "ip route add 192.0.2.0/24 dev sisp0")
+    s.sendto(b"good", ("192.0.2.1", 9))
+    assert d.ok("read")[-1].split()[1] == "1", "left open with offload"
+    d.refused("send-open 450000140000400000402f0000000000000000000", 22)
+    d.ok("untun")
+    d.close()
+    s.close()
+
+
 run([up_and_down, undo_after_the_tun_is_gone, fails_closed_when_killed, killed_at_every_step,
      cleanup_killed_at_every_step, without_ipv6_lease, conflicts_are_refused,
      a_set_up_that_fails_takes_itself_back, others_changes_are_left_alone, strict_rp_filter_lets_answers_in,
      resolv_conf_kinds, dns_refusals, journal_refusals, missing_rights, only_net_admin_is_needed,
-     another_namespace_discards_the_journal, netinfo_answers])
+     another_namespace_discards_the_journal, netinfo_answers, watch_tells_of_others_changes,
+     tun_tells_what_goes_wrong])
 sys.exit(0)

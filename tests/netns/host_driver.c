@@ -5,10 +5,10 @@
  *   die N                        SIGKILL ourselves at the N-th journal hook from now
  *   check-client / client / change IFNAME MTU V4|- V6|- TABLE MARK
  *   check-exit / exit NAME IFNAME MTU RANGE4|- ADDR4|- RANGE6|- ADDR6|-
- *   tun IFNAME QUEUES / untun    dns PATH SERVER... / ours PATH    undo / changes / hooks
+ *   tun IFNAME QUEUES [whole] / untun    dns PATH SERVER... / ours PATH    undo / changes / hooks
  *   send HEX / send-open HEX / read        one packet of queue 0; read waits until one comes
- *   prefixes EXCEPT|- / default 4|6 / link NAME
- * Each answers with lines that end in "ok ..." or "error CODE sentence".
+ *   prefixes EXCEPT|- / default 4|6 / link NAME / watch / changed EXCEPT|- (waits for an event
+ * first) Each answers with lines that end in "ok ..." or "error CODE sentence".
  */
 #include <errno.h>
 #include <poll.h>
@@ -30,6 +30,7 @@ struct driver {
 	struct host *host;
 	struct tun *tun;
 	struct pkt_pool *pool;
+	struct netinfo_watch *watch;
 	unsigned die_at, hooks;
 	char err[ROUTING_ERROR_BYTES];
 	char *word[WORDS_MAX];
@@ -155,7 +156,9 @@ static int do_prefixes(struct driver *d)
 
 static int do_tun(struct driver *d)
 {
-	return tun_open(d->word[1], (unsigned)atoi(d->word[2]), true, &d->tun, d->err);
+	bool offload = d->n < 4 || strcmp(d->word[3], "whole") != 0;
+	int rc = tun_open(d->word[1], (unsigned)atoi(d->word[2]), offload, &d->tun, d->err);
+	return rc < 0 ? rc : tun_has_checksum_offload(d->tun);
 }
 
 static int do_untun(struct driver *d)
@@ -202,6 +205,20 @@ static int do_link(struct driver *d)
 	return netinfo_has_link(d->word[1], d->err);
 }
 
+static int do_watch(struct driver *d)
+{
+	return netinfo_watch_open(&d->watch, d->err);
+}
+
+static int do_changed(struct driver *d)
+{
+	struct pollfd p = {.fd = netinfo_watch_fd(d->watch), .events = POLLIN};
+	const char *except = strcmp(d->word[1], "-") ? d->word[1] : NULL;
+	snprintf(d->err, sizeof(d->err), "no event");
+	return poll(&p, 1, READ_TIMEOUT_MS) == 1 ? netinfo_watch_drain(d->watch, except)
+						 : -ETIMEDOUT;
+}
+
 static const struct {
 	const char *word;
 	int args;
@@ -213,7 +230,7 @@ static const struct {
 	{"ours", 1, do_ours},	  {"undo", 0, do_undo},		  {"changes", 0, do_changes},
 	{"hooks", 0, do_hooks},	  {"send", 1, do_send},		  {"send-open", 1, do_send},
 	{"read", 0, do_read},	  {"prefixes", 1, do_prefixes},	  {"default", 1, do_default},
-	{"link", 1, do_link},
+	{"link", 1, do_link},	  {"watch", 0, do_watch},	  {"changed", 1, do_changed},
 };
 
 static void run(struct driver *d, char *line)
@@ -248,6 +265,7 @@ int main(int argc, char **argv)
 	while (getline(&line, &room, stdin) > 0)
 		run(&d, line);
 	free(line);
+	netinfo_watch_close(d.watch);
 	tun_close(d.tun);
 	host_close(d.host);
 	pkt_pool_free(d.pool);

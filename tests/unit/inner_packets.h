@@ -1,5 +1,5 @@
-/* tests/unit/inner_packets.h - inner packets for tests of tun/: 10.99.0.2 or fd00:99::2, port 4000, to 203.0.113.7 or
- * 2001:db8:113::7, port 443. */
+/* tests/unit/inner_packets.h - inner packets for tests of tun/: 10.99.0.2 or fd00:99::2, port 4000,
+ * to 203.0.113.7 or 2001:db8:113::7, port 443. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -57,7 +57,8 @@ static inline size_t make_packet(uint8_t *p, uint8_t version, uint8_t protocol, 
 	return 20 + upper;
 }
 
-/* An IPv6 packet with these extension headers of 8 bytes each (12 for 51), up to 255, and UDP behind. */
+/* An IPv6 packet with these extension headers of 8 bytes each (12 for 51), up to 255, and UDP
+ * behind. */
 static inline size_t make_chain(uint8_t *p, const uint8_t *kinds)
 {
 	size_t at = 40;
