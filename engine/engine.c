@@ -138,7 +138,7 @@ int engine_new(const struct engine_config *c, struct engine **ret, char *err)
 		e->workers = ENGINE_WORKERS_MOST;
 	r = make_env(e);
 	if (!r)
-		r = control_open(e);
+		r = inbox_open(e);
 	if (r)
 		snprintf(err, 256, "the packet path's tables could not be made: %s", strerror(-r));
 	else
@@ -161,7 +161,7 @@ void engine_free(struct engine *e)
 	urcu_qsbr_barrier();
 	for (unsigned i = 0; i < e->workers; i++)
 		worker_free(e->worker[i]);
-	control_close(e);
+	inbox_close(e);
 	slots_free(e->links);
 	slots_free(e->circuits);
 	aead_ctx_free(e->control_dp.aead);

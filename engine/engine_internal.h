@@ -1,4 +1,4 @@
-/* engine/engine_internal.h - what engine.c, worker.c and control.c share; nobody else includes it. */
+/* engine/engine_internal.h - what engine.c, worker.c and inbox.c share; nobody else includes it. */
 #pragma once
 #include <pthread.h>
 #include <stdatomic.h>
@@ -82,9 +82,9 @@ void worker_free(struct worker *w);
 int worker_watch(struct worker *w, int fd, uint64_t what) __attribute__((warn_unused_result));
 void eventfd_wake(int fd);
 
-/* control.c */
-int control_open(struct engine *e) __attribute__((warn_unused_result));
-void control_close(struct engine *e);
+/* inbox.c */
+int inbox_open(struct engine *e) __attribute__((warn_unused_result));
+void inbox_close(struct engine *e);
 
 /* What an epoll event is about. */
 enum { WATCH_UDP4, WATCH_UDP6, WATCH_WAKE, WATCH_TUN };

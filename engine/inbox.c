@@ -1,4 +1,4 @@
-/* engine/control.c - from the workers' ring to the control thread's callbacks. Control thread only. */
+/* engine/inbox.c - from the workers' ring to the control thread's callbacks. Control thread only. */
 #include <errno.h>
 #include <event2/event.h>
 #include <stddef.h>
@@ -52,7 +52,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 	eventfd_wake(e->control_fd);
 }
 
-int control_open(struct engine *e)
+int inbox_open(struct engine *e)
 {
 	e->control_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (e->control_fd < 0)
@@ -64,7 +64,7 @@ int control_open(struct engine *e)
 	return 0;
 }
 
-void control_close(struct engine *e)
+void inbox_close(struct engine *e)
 {
 	if (e->control_event)
 		event_free(e->control_event);
