@@ -139,10 +139,7 @@ static void on_pong(struct link *l, const struct addr *from, const uint8_t *data
 	uint64_t number = opaque - l->ping_first;
 	if (number >= l->pings || l->pings - number > PINGS_KEPT)
 		return;
-	nsec_t asked = l->ping_at[number % PINGS_KEPT];
-	l->rtt = now - asked;
-	if (asked >= l->unanswered)
-		link_is_alive(l);
+	l->rtt = now - l->ping_at[number % PINGS_KEPT];
 }
 
 static void on_frame(struct link *l, const struct addr *from, const struct ctrl_frame *f,

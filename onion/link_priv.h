@@ -143,6 +143,4 @@ void link_put_frame(struct link *l, enum frame_type type, const void *data, size
 void link_ping(struct link *l, nsec_t now);
 
 /* link_timer.c */
-/* What was sent is answered. */
-void link_is_alive(struct link *l);
 void link_arm(struct link *l, nsec_t now);

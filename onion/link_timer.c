@@ -26,18 +26,14 @@ static nsec_t last_tx(const struct link *l)
 	return atomic_load_explicit(&l->data->last_tx, memory_order_relaxed);
 }
 
-void link_is_alive(struct link *l)
-{
-	l->unanswered = 0;
-	l->series = 0;
-}
-
 static void note_silence(struct link *l)
 {
 	nsec_t rx = last_rx(l);
 	nsec_t tx = last_tx(l);
-	if (l->unanswered != 0 && rx > l->unanswered)
-		link_is_alive(l);
+	if (l->unanswered != 0 && rx > l->unanswered) {
+		l->unanswered = 0;
+		l->series = 0;
+	}
 	if (l->unanswered == 0 && tx > rx)
 		l->unanswered = tx;
 }

@@ -65,7 +65,7 @@ struct party {
 	struct ctrl_frame frame[FRAMES_KEPT];
 	unsigned sent;
 	size_t sent_bytes, sent_last;
-	bool hold_on_up;
+	bool keeps; /* keeps: lets go of no dead link */
 	void (*on_dead)(struct party *p, struct link *l);
 };
 
@@ -131,8 +131,7 @@ static inline void party_on_up(void *arg, struct link *l, nsec_t now)
 	assert_true(link_is_up(l));
 	p->ups++;
 	p->up = l;
-	if (p->hold_on_up)
-		link_hold(l, now);
+	(void)now;
 }
 
 static inline void party_on_failed(void *arg, struct link *l, int why, nsec_t now)
@@ -152,7 +151,7 @@ static inline void party_on_dead(void *arg, struct link *l, nsec_t now)
 	assert_non_null(link_data_of(l));
 	if (p->on_dead)
 		p->on_dead(p, l);
-	while (link_circuits(l) > 0)
+	while (!p->keeps && link_circuits(l) > 0)
 		link_release(l, now);
 }
 

@@ -247,6 +247,29 @@ static void link_dead_ones_are_silent(void **state)
 	world_free(w);
 }
 
+/* Circuits that let go only later still find their link. */
+static void link_dead_ones_wait_for_the_last_circuit(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	w->p[0].keeps = true;
+	link_hold(l, w->now);
+	link_hold(l, w->now);
+	link_close(l, CLOSE_DONE, w->now);
+	run_for(w, MS(100));
+	assert_int_equal(w->p[0].deads, 1);
+	assert_int_equal(link_circuits(l), 2);
+	assert_non_null(link_data_of(l));
+	assert_int_equal(slots_count(w->p[0].slots), 0);
+	link_release(l, w->now);
+	assert_int_equal(link_circuits(l), 1);
+	link_close(l, CLOSE_DONE, w->now); /* says nothing twice */
+	assert_int_equal(w->p[0].deads, 1);
+	link_release(l, w->now);
+	world_free(w);
+}
+
 static void link_one_that_opens_can_be_closed(void **state)
 {
 	(void)state;
@@ -405,6 +428,85 @@ static void link_does_not_move_by_a_relayed_ping(void **state)
 	run_for(w, MS(50));
 	struct addr remote = link_remote(o);
 	assert_true(addr_equal(&remote, &w->p[0].addr));
+	world_free(w);
+}
+
+/* Nor does the right PONG from a third address move it, nor a wrong PONG from the right one. */
+static void link_moves_by_the_right_pong_from_there_only(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	struct link *o = other_side(w, l);
+	struct addr old = w->p[0].addr, there = address("203.0.113.66:666");
+	struct party *r = &w->p[1];
+	w->filter = hold_roam_ping;
+	has_roam_ping = false;
+	links_on_foreign_source(r->links, link_data_of(o)->slot.id, &there, w->now);
+	assert_true(has_roam_ping);
+
+	uint8_t plain[CTRL_PLAIN_SMALL] = {FRAME_PONG, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8};
+	uint8_t body[CTRL_PLAIN_SMALL + AEAD_TAG];
+	seal_as_client(w, l, 40, plain, sizeof(plain), body);
+	links_on_ctrl(r->links, link_data_of(o)->slot.id, &there, 0, 40, body, sizeof(body),
+		      w->now);
+	struct addr remote = link_remote(o);
+	assert_true(addr_equal(&remote, &old));
+
+	move_client(w, "203.0.113.70:70");
+	roam_ping.to = w->p[0].addr;
+	party_receive(&w->p[0], &roam_ping);
+	run_for(w, MS(50));
+	remote = link_remote(o);
+	assert_true(addr_equal(&remote, &old));
+
+	store_be64(plain + 3, o->roam_opaque); /* as the client would answer from there */
+	seal_as_client(w, l, 41, plain, sizeof(plain), body);
+	links_on_ctrl(r->links, link_data_of(o)->slot.id, &there, 0, 41, body, sizeof(body),
+		      w->now);
+	remote = link_remote(o);
+	assert_true(addr_equal(&remote, &there));
+	world_free(w);
+}
+
+static void link_of_clients_initiators_stay(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct link *l = link_up(w);
+	struct link *o = other_side(w, l);
+	struct addr from = address("203.0.113.66:666");
+	unsigned sent = w->p[0].sent;
+	links_on_foreign_source(w->p[0].links, link_data_of(l)->slot.id, &from, w->now);
+	uint8_t body[CTRL_PLAIN_SMALL + AEAD_TAG] = {0};
+	links_on_ctrl(w->p[0].links, link_data_of(l)->slot.id, &from, 0, 9, body, sizeof(body),
+		      w->now);
+	assert_int_equal(drops_of(&w->p[0], DROP_LINK_SOURCE), 1);
+	assert_int_equal(w->p[0].sent, sent);
+	assert_non_null(o);
+	world_free(w);
+}
+
+/* Who moves away makes room behind the old address. */
+static void link_that_moved_counts_where_it_is(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	for (unsigned i = 0; i < LINKS_PER_SOURCE_MOST; i++) {
+		link_up(w);
+		run_for(w, MS(5));
+	}
+	struct addr old = w->p[0].addr;
+	move_client(w, "203.0.113.70:70");
+	send_close(w->p[0].up, w->now);
+	run_for(w, MS(50));
+	struct addr remote = link_remote(other_side(w, w->p[0].up));
+	assert_true(addr_equal(&remote, &w->p[0].addr));
+	w->p[0].addr = old;
+	link_up(w);
+	run_for(w, MS(50));
+	assert_int_equal(w->p[0].deads, 0);
+	assert_int_equal(links_count(w->p[1].links), LINKS_PER_SOURCE_MOST + 1);
 	world_free(w);
 }
 
@@ -802,12 +904,16 @@ int main(void)
 		cmocka_unit_test(link_ping_measures_the_round_trip),
 		cmocka_unit_test(link_close_reaches_the_other_side),
 		cmocka_unit_test(link_dead_ones_are_silent),
+		cmocka_unit_test(link_dead_ones_wait_for_the_last_circuit),
 		cmocka_unit_test(link_one_that_opens_can_be_closed),
 		cmocka_unit_test(link_close_all_spares_what_is_opened_meanwhile),
 		cmocka_unit_test(link_roams_after_a_pong_from_there),
 		cmocka_unit_test(link_roams_after_data_from_there),
 		cmocka_unit_test(link_does_not_move_to_a_copyist),
 		cmocka_unit_test(link_does_not_move_by_a_relayed_ping),
+		cmocka_unit_test(link_moves_by_the_right_pong_from_there_only),
+		cmocka_unit_test(link_of_clients_initiators_stay),
+		cmocka_unit_test(link_that_moved_counts_where_it_is),
 		cmocka_unit_test(link_of_relays_and_initiators_stay),
 		cmocka_unit_test(link_roams_within_its_sources_limit),
 		cmocka_unit_test(link_dies_after_a_second_and_three_pings),

@@ -609,25 +609,82 @@ static void links_resp_must_be_whole_and_from_there(void **state)
 	struct link *l = open_link(&w->p[0], &w->p[1]);
 	run_for(w, MS(50));
 	assert_true(has_held);
-	for (unsigned i = 4; i < LINK_RESP_BYTES; i++) { /* mac1 made anew: only the tag can tell */
+	for (unsigned i = 4; i < LINK_RESP_BYTES; i++) {
 		struct parcel k = held;
+		if (i == 5 || (i >= 8 && i < 12))
+			continue; /* its version says nothing; its number is the next test's */
 		k.d[i] ^= 0x10;
-		if (i < LINK_MAC1_OFFSET)
+		if (i < LINK_MAC1_OFFSET) /* mac1 made anew: only the tag can tell */
 			mac1_make(k.d + LINK_MAC1_OFFSET, w->p[1].id, k.d, LINK_MAC1_OFFSET);
-		bool header = i == 5; /* its version says nothing */
-		if (!header)
-			links_on_handshake(w->p[0].links, &k.from, 0, k.d, k.n, w->now);
+		links_on_handshake(w->p[0].links, &k.from, 0, k.d, k.n, w->now);
 		assert_false(link_is_up(l));
 	}
+	assert_int_equal(drops_of(&w->p[0], DROP_MAC1), MAC_BYTES);
 	links_on_handshake(w->p[0].links, &w->p[0].addr, 0, held.d, held.n, w->now);
 	assert_int_equal(drops_of(&w->p[0], DROP_LINK_SOURCE), 1);
 	assert_false(link_is_up(l));
-	links_on_handshake(w->p[0].links, &held.from, 3, held.d, held.n, w->now);
-	/* Its sender_link_id was changed above and verified: that try is spent. The next one comes
-	 * up. */
-	w->filter = NULL;
-	run_for(w, MS(1100));
+	links_on_handshake(w->p[0].links, &held.from, 0, held.d, held.n, w->now);
 	assert_true(link_is_up(l));
+	world_free(w);
+}
+
+/* A RESP to the INIT sent last, by who holds the relay's key. */
+static void answer(struct world *w, uint32_t init_id, uint32_t resp_id, uint32_t sender_id,
+		   uint16_t max_dgram)
+{
+	struct rng rng = world_rng(w);
+	struct party *r = &w->p[1];
+	struct link_init init;
+	assert_true(link_init_parse(w->last_init, LINK_INIT_BYTES, &init));
+	struct hs hs;
+	uint8_t plain[LINK_REP_BYTES];
+	assert_true(
+		hs_accept(&hs, HS_LINK, r->id, &r->key, init.x, init.ct, LINK_REQ_BYTES, plain));
+	struct link_resp m = {.receiver_id = init.sender_id, .version = 1, .sender_id = sender_id};
+	assert_int_equal(hs_reply_start(&hs, &rng, m.y), 0);
+	const struct link_rep rep = {.version_most = 1,
+				     .max_dgram = max_dgram,
+				     .init_id = init.sender_id + init_id,
+				     .resp_id = resp_id};
+	link_rep_write(plain, &rep);
+	hs_reply_seal(&hs, plain, sizeof(plain), m.rt);
+	uint8_t d[LINK_RESP_BYTES];
+	link_resp_write(d, &m, r->id);
+	links_on_handshake(w->p[0].links, &r->addr, 0, d, sizeof(d), w->now);
+	hs_done(&hs);
+}
+
+static void links_resp_must_name_both_ids(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	party_start(&w->p[0]); /* nobody answers but we */
+	struct link *l = open_link(&w->p[0], &w->p[1]);
+	answer(w, 1, 5, 5, DATAGRAM_FULL_MOST);
+	run_for(w, MS(1100)); /* the next try */
+	answer(w, 0, 5, 6, DATAGRAM_FULL_MOST);
+	run_for(w, MS(1000));
+	answer(w, 0, 5, 5, DATAGRAM_FULL_LEAST - 1);
+	assert_int_equal(drops_of(&w->p[0], DROP_RESP_OPEN), 3);
+	assert_false(link_is_up(l));
+	run_for(w, SEC(2));
+	answer(w, 0, 5, 5, DATAGRAM_FULL_LEAST);
+	assert_true(link_is_up(l));
+	assert_int_equal(link_data_of(l)->remote_id, 5);
+	assert_int_equal(link_data_of(l)->max_dgram, DATAGRAM_FULL_LEAST);
+	world_free(w);
+}
+
+static void links_max_dgram_is_the_smaller_one(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	w->p[0].config.max_dgram = 1320;
+	party_start(&w->p[0]);
+	party_start(&w->p[1]);
+	struct link *l = link_up(w);
+	assert_int_equal(link_data_of(l)->max_dgram, 1320);
+	assert_int_equal(link_data_of(other_side(w, l))->max_dgram, 1320);
 	world_free(w);
 }
 
@@ -780,6 +837,8 @@ int main(void)
 		cmocka_unit_test(links_another_net_is_refused),
 		cmocka_unit_test(links_another_version_hears_of_it),
 		cmocka_unit_test(links_resp_must_be_whole_and_from_there),
+		cmocka_unit_test(links_resp_must_name_both_ids),
+		cmocka_unit_test(links_max_dgram_is_the_smaller_one),
 		cmocka_unit_test(links_owner_is_who_read_it),
 		cmocka_unit_test(links_are_confirmed_from_where_init_came),
 		cmocka_unit_test(links_per_source_are_limited),
