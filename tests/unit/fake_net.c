@@ -98,6 +98,7 @@ int link_send(struct link *l, enum frame_type type, const void *data, size_t n, 
 		net->queue = reallocarray(net->queue, net->room, sizeof(*net->queue));
 		must(net->queue, "memory");
 	}
+	net->sent++;
 	struct fake_frame *f = &net->queue[net->tail++];
 	f->to = l->peer;
 	f->type = type;
@@ -196,6 +197,8 @@ static void on_end_gone(void *arg, struct circuit *c, nsec_t now)
 	struct fake_party *p = arg;
 	must(now == p->net->now && c->last, "on_end_gone");
 	p->ends_gone++;
+	circuits_end_granted(p->circuits, c, false); /* too late, and harmless */
+	circuits_close_end(p->circuits, c, CLOSE_DONE, now);
 	if (p->end == c)
 		p->end = NULL;
 }
@@ -297,6 +300,7 @@ static void party_done(struct fake_party *p)
 	paths_free(p->paths);
 	circuits_free(p->circuits);
 	must(slots_count(p->circuit_table) == 0, "circuit ids are left");
+	must(fake_dropped(p, DROP_SEND_FAILED) == 0, "sent on a link that is not up");
 }
 
 size_t fake_grace(struct fake_net *n)

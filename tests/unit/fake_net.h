@@ -82,6 +82,7 @@ struct fake_net {
 	struct link *links;
 	struct fake_frame *queue;
 	size_t head, tail, room;
+	size_t sent; /* frames, ever */
 	struct retired {
 		void *object;
 		void (*free_fn)(void *object);
@@ -90,7 +91,8 @@ struct fake_net {
 };
 
 struct fake_net *fake_net_new(unsigned parties, uint64_t seed);
-/* Free all, the retired at last; fails the test when somebody still holds a link. */
+/* Free all, the retired at last; aborts when somebody still holds a link or an id, or sent
+ * where no link was up. */
 void fake_net_free(struct fake_net *n);
 /* A grace period is over. Returns how many objects it freed. */
 size_t fake_grace(struct fake_net *n);

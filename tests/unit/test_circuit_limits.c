@@ -111,17 +111,19 @@ static void circuit_limits_circuits_idle_first_out(void **state)
 	(void)state;
 	struct around a = around_new_with(2, ten_circuits);
 	struct fake_build b;
-	assert_int_equal(count_ends(&a, a.in, 3, BACK_ID), 3);
-	struct circuit *busy = a.relay->end, *sealing;
-	assert_int_equal(count_ends(&a, a.in, 1, 100), 1);
-	sealing = a.relay->end;
-	assert_int_equal(count_ends(&a, a.in, 10, 200), 5); /* 90 % of ten */
+	struct circuit *busy[3];
+	for (uint32_t i = 0; i < 3; i++) {
+		assert_int_equal(count_ends(&a, a.in, 1, 100 + i), 1);
+		busy[i] = a.relay->end;
+	}
+	assert_int_equal(count_ends(&a, a.in, 10, 200), 6); /* 90 % of ten */
 	assert_int_equal(fake_dropped(a.relay, DROP_CIRCUITS_FULL), 1);
-	fake_expect(&a, 0, FRAME_BUILD_REPLY, &(struct fake_frame){0});
-	for (unsigned i = 0; i < 7; i++) { /* 7 times 10 s: two of nine are in use */
+	take_all(&a);
+	for (uint32_t i = 0; i < 11; i++) { /* 11 times 10 s: three of nine are in use */
 		fake_sleep(a.n, 10 * NSEC_PER_SEC);
-		atomic_fetch_add(&busy->forward.count, 1);
-		atomic_fetch_add(&sealing->sealed, 1);
+		atomic_fetch_add(&busy[0]->forward.count, 1);
+		atomic_fetch_add(&busy[1]->sealed, 1);
+		atomic_fetch_add(&busy[2]->backward.count, 1);
 		fake_onion_through(&a, &b, 1, 300 + i);
 		fake_give_build(a.in, &b);
 		if (i < 5) {
@@ -133,13 +135,25 @@ static void circuit_limits_circuits_idle_first_out(void **state)
 		struct build_answer answer;
 		fake_expect(&a, 0, FRAME_CIRCUIT_CLOSE, &f);
 		assert_int_equal(f.data[4], CLOSE_OVERLOAD);
-		assert_int_not_equal(load_be32(f.data), busy->back_id);
-		assert_int_not_equal(load_be32(f.data), sealing->back_id);
+		assert_in_range(load_be32(f.data), 200, 205);
 		assert_int_not_equal(fake_expect_reply(&a, &b, &answer), 0);
 		circuits_end_granted(a.relay->circuits, a.relay->end, true);
 	}
-	assert_int_equal(a.relay->ends_gone, 2);
+	assert_int_equal(a.relay->ends_gone, 6);
 	assert_int_equal(circuits_count(a.relay->circuits), 9);
+	free_around(&a);
+}
+
+/* What never carried anything is idle from its beginning, not from when somebody first looks. */
+static void circuit_limits_unused_circuits_are_idle(void **state)
+{
+	(void)state;
+	struct around a = around_new_with(2, ten_circuits);
+	assert_int_equal(count_ends(&a, a.in, 9, BACK_ID), 9);
+	fake_sleep(a.n, 60 * NSEC_PER_SEC);
+	take_all(&a);
+	assert_int_equal(count_ends(&a, a.in, 1, 1), 1);
+	assert_int_equal(a.relay->ends_gone, 1);
 	free_around(&a);
 }
 
@@ -237,6 +251,11 @@ static void circuit_limits_kept_replies(void **state)
 	assert_int_equal(take_all(&a), 10);
 	fake_sleep(a.n, 9 * NSEC_PER_SEC);
 	assert_int_equal(a.in->holds, 0);
+	for (unsigned i = 0; i < 10; i++) { /* the same room as before */
+		fake_onion_through(&a, &b[i], 1, BACK_ID + i);
+		fake_give_build(a.in, &b[i]);
+	}
+	assert_int_equal(a.in->holds, 10);
 	free_around(&a);
 }
 
@@ -459,6 +478,7 @@ int main(void)
 		cmocka_unit_test(circuit_limits_rates_of_links),
 		cmocka_unit_test(circuit_limits_circuits_of_a_client),
 		cmocka_unit_test(circuit_limits_circuits_idle_first_out),
+		cmocka_unit_test(circuit_limits_unused_circuits_are_idle),
 		cmocka_unit_test(circuit_limits_pending),
 		cmocka_unit_test(circuit_limits_replay_cache_clients_first),
 		cmocka_unit_test(circuit_limits_kept_replies),

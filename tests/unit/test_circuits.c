@@ -205,6 +205,7 @@ static void circuits_keeps_failures_for_repeats(void **state)
 	fake_onion_through(&a, &b, 1, BACK_ID);
 	fake_give_build(a.in, &b);
 	fake_expect_refusal(&a, &b, BUILD_NO_EXIT);
+	assert_int_equal(a.in->holds, 1);
 	fake_sleep(a.n, BUILD_REPLY_CACHE_SECONDS * NSEC_PER_SEC);
 	assert_int_equal(a.in->holds, 0);
 	fake_give_build(a.in, &b);
@@ -272,6 +273,33 @@ static void circuits_checks_the_time(void **state)
 		}
 		free_around(&a);
 	}
+}
+
+/* X is recorded behind the check of time and before all others. */
+static void circuits_records_x_behind_the_time(void **state)
+{
+	(void)state;
+	struct around a = around_new(4, NULL);
+	struct fake_build b;
+	struct fake_frame f;
+	fake_onion(&a, &b, (const unsigned[]){1, 2}, 2, BACK_ID, 0, 11);
+	fake_give_build(a.in, &b);
+	fake_expect_refusal(&a, &b, BUILD_TIME);
+	fake_sleep(a.n, BUILD_REPLY_CACHE_SECONDS * NSEC_PER_SEC);
+	a.n->unix_s += 60;
+	fake_give_build(a.in, &b);
+	fake_expect(&a, 2, FRAME_BUILD, &f);
+	a.n->party[2].keyid = 0;
+	fake_onion(&a, &b, (const unsigned[]){1, 2}, 2, BACK_ID + 1, 0, 0);
+	fake_give_build(a.in, &b);
+	fake_expect_refusal(&a, &b, BUILD_NEXT_UNKNOWN);
+	fake_sleep(a.n, BUILD_REPLY_CACHE_SECONDS * NSEC_PER_SEC);
+	while (fake_take(a.n))
+		;
+	fake_give_build(a.in, &b);
+	fake_expect_nothing(&a);
+	assert_int_equal(fake_dropped(a.relay, DROP_BUILD_REPLAY), 1);
+	free_around(&a);
 }
 
 static void circuits_checks_the_next_hop(void **state)
@@ -431,6 +459,8 @@ static void circuits_knows_the_side_of_a_link(void **state)
 	struct fake_frame f = {a.in, FRAME_BUILD_REPLY, FRAME_BUILD_REPLY_BYTES, {0}};
 	fake_give(&f);
 	f = (struct fake_frame){a.in, FRAME_CIRCUIT_CLOSE, 4, {0}};
+	store_be32(f.data, c->forward.slot.id);
+	f.data[4] = CLOSE_DONE;
 	fake_give(&f);
 	f = (struct fake_frame){a.in, FRAME_PING, 8, {0}};
 	fake_give(&f);
@@ -665,6 +695,7 @@ int main(void)
 		cmocka_unit_test(circuits_keeps_failures_for_repeats),
 		cmocka_unit_test(circuits_drops_replays),
 		cmocka_unit_test(circuits_checks_the_time),
+		cmocka_unit_test(circuits_records_x_behind_the_time),
 		cmocka_unit_test(circuits_checks_the_next_hop),
 		cmocka_unit_test(circuits_drops_in_silence),
 		cmocka_unit_test(circuits_refuses_contradictions),

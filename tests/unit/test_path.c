@@ -238,6 +238,7 @@ static void path_hears_what_a_hop_says(void **state)
 	assert_int_equal(n->party[0].gone, 1);
 	assert_int_equal(n->party[0].gone_hop, 2);
 	assert_int_equal(n->party[0].gone_status, BUILD_NO_EXIT);
+	assert_int_equal(n->sent, 6); /* BUILD and answer; nobody has anything to close */
 	n->party[3].keyid = 0;
 	build_through(n, 3);
 	fake_run(n);
@@ -381,18 +382,27 @@ static void path_is_gone_when_closed_from_afar(void **state)
 	assert_ptr_equal(path_data_of(p), d); /* whoever seals still may */
 	assert_int_equal(n->nretired, 3);
 	path_free(p, n->now);
-	assert_int_equal(fake_waiting(n), 0); /* they know already */
+	assert_int_equal(fake_waiting(n), 0);
+	assert_int_equal(fake_dropped(&n->party[1], DROP_CIRCUIT_UNKNOWN),
+			 0); /* it knows already */
 	assert_int_equal(n->nretired, 4);
 	/* A middle relay dies. */
 	p = ready_path(n, 3);
 	fake_dead(fake_opened(n, 2));
 	fake_run(n);
 	assert_int_equal(n->party[0].gone, 2);
-	/* A close for nobody. */
+	path_free(p, n->now);
+	fake_run(n);
+	/* A close for nobody; one from another link. */
+	p = ready_path(n, 1);
 	struct fake_frame f = {
-		fake_opened(n, 0), FRAME_CIRCUIT_CLOSE, FRAME_CIRCUIT_CLOSE_BYTES, {0}};
+		fake_opened(n, 0), FRAME_CIRCUIT_CLOSE, FRAME_CIRCUIT_CLOSE_BYTES, {0, 0, 0, 0, 1}};
 	fake_give(&f);
-	assert_int_equal(fake_dropped(&n->party[0], DROP_CIRCUIT_UNKNOWN), 1);
+	f.to = fake_link(n, 0, 2, false)->peer;
+	store_be32(f.data, path_data_of(p)->backward.slot.id);
+	fake_give(&f);
+	assert_int_equal(fake_dropped(&n->party[0], DROP_CIRCUIT_UNKNOWN), 2);
+	assert_int_equal(path_state(p), PATH_READY);
 	free_all(n, p);
 }
 
@@ -435,8 +445,7 @@ static void path_ends_with_its_time(void **state)
 	(void)state;
 	struct fake_net *n = net_new(3);
 	struct path *p = ready_path(n, 3);
-	for (unsigned i = 1; i <= 3; i++)
-		n->party[i].deaf = true; /* their CLOSE does not decide */
+	n->party[0].deaf = true; /* the relays' CLOSE does not decide */
 	circuits_end_granted(n->party[3].circuits, n->party[3].end, true);
 	fake_sleep(n, 630 * NSEC_PER_SEC - 1);
 	assert_int_equal(path_state(p), PATH_READY);
@@ -444,6 +453,7 @@ static void path_ends_with_its_time(void **state)
 	fake_sleep(n, 1);
 	assert_int_equal(path_state(p), PATH_CLOSED);
 	assert_int_equal(n->party[0].gone, 1);
+	assert_int_equal(fake_opened(n, 0)->probes, 0);
 	free_all(n, p);
 }
 
