@@ -181,6 +181,24 @@ def a_set_up_that_fails_takes_itself_back(lab):
     lab.same(before, "no TUN")
 
 
+def what_another_made_in_between_stays(lab):
+    """Between our look and our change another program takes the name: refused, and its thing is still there."""
+    before = lab.state()
+    script = lab.dir + "/between"
+    with open(script, "w") as f:
+        f.write("nft add table inet sispopnet_sisp0\n")
+    d = lab.driver()
+    d.ok("tun sisp0 1")
+    d.ok(f"at 4 {script}")  # the header's two hooks, and the table's entry is written
+    d.refused("client " + CLIENT, 17, "sispopnet_sisp0", "another program")
+    assert d.number("changes") == 0
+    d.ok("untun")
+    d.close()
+    assert "sispopnet_sisp0" in sh("nft list tables")
+    sh("nft delete table inet sispopnet_sisp0")
+    lab.same(before, "a race")
+
+
 def others_changes_are_left_alone(lab):
     d = lab.driver()
     sh("sysctl -qw net.ipv4.conf.up0.rp_filter=1")
@@ -437,8 +455,8 @@ def tun_tells_what_goes_wrong(lab):
 
 run([up_and_down, undo_after_the_tun_is_gone, fails_closed_when_killed, killed_at_every_step,
      cleanup_killed_at_every_step, without_ipv6_lease, conflicts_are_refused,
-     a_set_up_that_fails_takes_itself_back, others_changes_are_left_alone, strict_rp_filter_lets_answers_in,
-     resolv_conf_kinds, dns_refusals, journal_refusals, missing_rights, only_net_admin_is_needed,
-     another_namespace_discards_the_journal, netinfo_answers, watch_tells_of_others_changes,
-     tun_tells_what_goes_wrong])
+     a_set_up_that_fails_takes_itself_back, what_another_made_in_between_stays,
+     others_changes_are_left_alone, strict_rp_filter_lets_answers_in, resolv_conf_kinds, dns_refusals,
+     journal_refusals, missing_rights, only_net_admin_is_needed, another_namespace_discards_the_journal,
+     netinfo_answers, watch_tells_of_others_changes, tun_tells_what_goes_wrong])
 sys.exit(0)

@@ -3,12 +3,13 @@
  *
  * host_driver JOURNAL, then:
  *   die N                        SIGKILL ourselves at the N-th journal hook from now
- *   check-client / client / change IFNAME MTU V4|- V6|- TABLE MARK
- *   check-exit / exit NAME IFNAME MTU RANGE4|- ADDR4|- RANGE6|- ADDR6|-
- *   tun IFNAME QUEUES [whole] / untun    dns PATH SERVER... / ours PATH    undo / changes / hooks
- *   send HEX / send-open HEX / read        one packet of queue 0; read waits until one comes
- *   prefixes EXCEPT|- / default 4|6 / link NAME / watch / changed EXCEPT|- (waits for an event
- * first) Each answers with lines that end in "ok ..." or "error CODE sentence".
+ *   at N FILE                    run the shell script FILE at the N-th: another program comes
+ * between check-client / client / change IFNAME MTU V4|- V6|- TABLE MARK check-exit / exit NAME
+ * IFNAME MTU RANGE4|- ADDR4|- RANGE6|- ADDR6|- tun IFNAME QUEUES [whole] / untun    dns PATH
+ * SERVER... / ours PATH    undo / changes / hooks send HEX / send-open HEX / read        one packet
+ * of queue 0; read waits until one comes prefixes EXCEPT|- / default 4|6 / link NAME / watch /
+ * changed EXCEPT|- (waits for an event first) Each answers with lines that end in "ok ..." or
+ * "error CODE sentence".
  */
 #include <errno.h>
 #include <poll.h>
@@ -31,7 +32,8 @@ struct driver {
 	struct tun *tun;
 	struct pkt_pool *pool;
 	struct netinfo_watch *watch;
-	unsigned die_at, hooks;
+	unsigned die_at, run_at, hooks;
+	char script[256];
 	char err[ROUTING_ERROR_BYTES];
 	char *word[WORDS_MAX];
 	int n;
@@ -43,6 +45,8 @@ static void on_hook(void *arg, unsigned n)
 	(void)n;
 	if (++d->hooks == d->die_at)
 		kill(getpid(), SIGKILL);
+	if (d->hooks == d->run_at && system(d->script) != 0)
+		exit(2);
 }
 
 static void say(void *arg, const char *sentence)
@@ -190,6 +194,14 @@ static int do_die(struct driver *d)
 	return 0;
 }
 
+static int do_at(struct driver *d)
+{
+	d->hooks = 0;
+	d->run_at = (unsigned)atoi(d->word[1]);
+	snprintf(d->script, sizeof(d->script), "sh %s", d->word[2]);
+	return 0;
+}
+
 static int do_ours(struct driver *d)
 {
 	return dns_is_ours(d->host, d->word[1]);
@@ -224,13 +236,14 @@ static const struct {
 	int args;
 	int (*run)(struct driver *d);
 } commands[] = {
-	{"die", 1, do_die},	  {"check-client", 6, do_client}, {"client", 6, do_client},
-	{"change", 6, do_client}, {"check-exit", 7, do_exit},	  {"exit", 7, do_exit},
-	{"tun", 2, do_tun},	  {"untun", 0, do_untun},	  {"dns", 2, do_dns},
-	{"ours", 1, do_ours},	  {"undo", 0, do_undo},		  {"changes", 0, do_changes},
-	{"hooks", 0, do_hooks},	  {"send", 1, do_send},		  {"send-open", 1, do_send},
-	{"read", 0, do_read},	  {"prefixes", 1, do_prefixes},	  {"default", 1, do_default},
-	{"link", 1, do_link},	  {"watch", 0, do_watch},	  {"changed", 1, do_changed},
+	{"die", 1, do_die},	    {"at", 2, do_at},	      {"check-client", 6, do_client},
+	{"client", 6, do_client},   {"change", 6, do_client}, {"check-exit", 7, do_exit},
+	{"exit", 7, do_exit},	    {"tun", 2, do_tun},	      {"untun", 0, do_untun},
+	{"dns", 2, do_dns},	    {"ours", 1, do_ours},     {"undo", 0, do_undo},
+	{"changes", 0, do_changes}, {"hooks", 0, do_hooks},   {"send", 1, do_send},
+	{"send-open", 1, do_send},  {"read", 0, do_read},     {"prefixes", 1, do_prefixes},
+	{"default", 1, do_default}, {"link", 1, do_link},     {"watch", 0, do_watch},
+	{"changed", 1, do_changed},
 };
 
 static void run(struct driver *d, char *line)

@@ -109,7 +109,8 @@ class Lab:
         return said
 
     def state(self):
-        parts = [sh(c) for c in ("ip -d link", "ip -d addr", "ip rule", "ip -6 rule", "ip route show table all",
+        # iproute2 complains on stderr about namespaces that come and go elsewhere.
+        parts = [sh(c + " 2>/dev/null") for c in ("ip -d link", "ip -d addr", "ip rule", "ip -6 rule", "ip route show table all",
                                  "ip -6 route show table all", "nft list ruleset")]
         for top in ("/proc/sys/net/ipv4", "/proc/sys/net/ipv6"):
             for folder, _, files in sorted(os.walk(top)):
