@@ -1,9 +1,9 @@
-/* onion/link_init.h - the handshake datagrams of links as bytes: LINK_INIT, LINK_RESP, COOKIE and what two of them
- * seal (req, rep). PROTOCOL.md section 4.
+/* onion/link_init.h - the handshake datagrams of links as bytes: LINK_INIT, LINK_RESP, COOKIE and
+ * what two of them seal (req, rep). PROTOCOL.md section 4.
  *
- * Pure layouts. Parsers take a whole datagram and return false for another length, another type, or non-zero bytes
- * where the paper says zero; they verify nothing. Writers cannot fail. mac1 covers the first LINK_MAC1_OFFSET bytes,
- * mac2 the first LINK_MAC2_OFFSET.
+ * Pure layouts. Parsers take a whole datagram and return false for another length, another type, or
+ * non-zero bytes where the paper says zero; they verify nothing. Writers cannot fail. mac1 covers
+ * the first LINK_MAC1_OFFSET bytes, mac2 the first LINK_MAC2_OFFSET.
  */
 #pragma once
 #include <stdbool.h>
@@ -50,8 +50,8 @@ struct link_req {
 struct link_rep {
 	enum link_status status;
 	uint8_t version_most;
-	uint16_t max_dgram; /* at least DATAGRAM_FULL_LEAST */
-	uint64_t time_s;    /* the responder's clock, seconds since 1970 */
+	uint16_t max_dgram;   /* at least DATAGRAM_FULL_LEAST */
+	uint64_t time_s;      /* the responder's clock, seconds since 1970 */
 	struct addr observed; /* where the INIT came from, as the responder saw it */
 	uint64_t serial;      /* of the responder's consensus */
 	uint32_t circuits_limit;
@@ -59,11 +59,16 @@ struct link_rep {
 	uint32_t resp_id; /* RESP's sender_link_id */
 };
 
-bool link_init_parse(const uint8_t *d, size_t n, struct link_init *ret) __attribute__((warn_unused_result));
-bool link_resp_parse(const uint8_t *d, size_t n, struct link_resp *ret) __attribute__((warn_unused_result));
-bool link_cookie_parse(const uint8_t *d, size_t n, struct link_cookie *ret) __attribute__((warn_unused_result));
-bool link_req_parse(const uint8_t plain[LINK_REQ_BYTES], struct link_req *ret) __attribute__((warn_unused_result));
-bool link_rep_parse(const uint8_t plain[LINK_REP_BYTES], struct link_rep *ret) __attribute__((warn_unused_result));
+bool link_init_parse(const uint8_t *d, size_t n, struct link_init *ret)
+	__attribute__((warn_unused_result));
+bool link_resp_parse(const uint8_t *d, size_t n, struct link_resp *ret)
+	__attribute__((warn_unused_result));
+bool link_cookie_parse(const uint8_t *d, size_t n, struct link_cookie *ret)
+	__attribute__((warn_unused_result));
+bool link_req_parse(const uint8_t plain[LINK_REQ_BYTES], struct link_req *ret)
+	__attribute__((warn_unused_result));
+bool link_rep_parse(const uint8_t plain[LINK_REP_BYTES], struct link_rep *ret)
+	__attribute__((warn_unused_result));
 
 /* Write a whole datagram with mac1 under the responder's id; mac2 (INIT) stays zero. */
 void link_init_write(uint8_t d[LINK_INIT_BYTES], const struct link_init *m, const uint8_t id[32]);

@@ -1,7 +1,9 @@
-/* onion/link_wheel.h - one timer a link: a hashed wheel, so that setting one costs the same with 64 K links.
+/* onion/link_wheel.h - one timer a link: a hashed wheel, so that setting one costs the same with 64
+ * K links.
  *
- * Ticks of 10 ms; 1,024 of them. What lies further away comes up early and is set again by its owner, who therefore
- * looks at the time himself. (G. Varghese, T. Lauck: Hashed and Hierarchical Timing Wheels, 1987.)
+ * Ticks of 10 ms; 1,024 of them. What lies further away comes up early and is set again by its
+ * owner, who therefore looks at the time himself. (G. Varghese, T. Lauck: Hashed and Hierarchical
+ * Timing Wheels, 1987.)
  */
 #pragma once
 #include <stddef.h>
@@ -25,8 +27,8 @@ struct link_wheel {
 };
 
 void link_wheel_init(struct link_wheel *w, nsec_t now);
-/* Set or set anew; NSEC_NEVER clears. It comes up at most one tick after due, never before it unless due is more
- * than 10 s away. A due in the past comes up with the next tick. */
+/* Set or set anew; NSEC_NEVER clears. It comes up at most one tick after due, never before it
+ * unless due is more than 10 s away. A due in the past comes up with the next tick. */
 void link_wheel_set(struct link_wheel *w, struct link_timer *t, nsec_t due, nsec_t now);
 void link_wheel_clear(struct link_wheel *w, struct link_timer *t);
 /* The next timer that is due at now, cleared; NULL when there is none. */

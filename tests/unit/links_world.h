@@ -66,6 +66,7 @@ struct party {
 	unsigned sent;
 	size_t sent_bytes, sent_last;
 	bool keeps; /* keeps: lets go of no dead link */
+	void (*on_up)(struct party *p, struct link *l);
 	void (*on_dead)(struct party *p, struct link *l);
 };
 
@@ -131,6 +132,8 @@ static inline void party_on_up(void *arg, struct link *l, nsec_t now)
 	assert_true(link_is_up(l));
 	p->ups++;
 	p->up = l;
+	if (p->on_up)
+		p->on_up(p, l);
 	(void)now;
 }
 

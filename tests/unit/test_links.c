@@ -89,6 +89,27 @@ static void links_come_up_in_one_round_trip(void **state)
 	world_free(w);
 }
 
+static void send_build(struct party *p, struct link *l)
+{
+	static const uint8_t build[FRAME_BUILD_BYTES] = {1};
+	assert_int_equal(link_send(l, FRAME_BUILD, build, sizeof(build), p->world->now), 0);
+}
+
+/* What is sent from on_up travels with the PING and is taken with the confirmation. */
+static void links_first_build_costs_no_round_trip(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	w->p[0].on_up = send_build;
+	open_link(&w->p[0], &w->p[1]);
+	run_for(w, 3 * WIRE_DELAY);
+	assert_int_equal(w->p[0].sent, 2);
+	assert_int_equal(w->p[0].sent_last, HEADER_BYTES + CTRL_PLAIN_LARGE + AEAD_TAG);
+	assert_int_equal(w->p[1].frames, 1);
+	assert_int_equal(w->p[1].frame[0].type, FRAME_BUILD);
+	world_free(w);
+}
+
 static uint8_t tries[8][LINK_INIT_BYTES];
 static nsec_t tried_at[8];
 static unsigned tried;
@@ -817,6 +838,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(links_come_up_in_one_round_trip),
+		cmocka_unit_test(links_first_build_costs_no_round_trip),
 		cmocka_unit_test(links_retry_at_1_2_4_with_a_fresh_x),
 		cmocka_unit_test(links_take_the_answer_to_an_earlier_try),
 		cmocka_unit_test(links_come_up_over_a_bad_wire),
