@@ -13,7 +13,7 @@
 #include "relay/commands.h"
 #include "relay/config.h"
 
-static const struct config_range expires_range = {60, UINT64_C(100) * 366 * 86400};
+static const struct config_range expires_range = {1, UINT64_C(100) * 366 * 86400};
 static const struct config_range sessions_range = {1, 1024};
 
 static int say(const char *sentence)
