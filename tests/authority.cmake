@@ -1,0 +1,12 @@
+if(TARGET authority_core)
+	unit_test(round authority_core)
+	unit_test(relays authority_core)
+	unit_test(probe authority_core)
+	add_executable(authority_relays authority_relays.c)
+	target_include_directories(authority_relays PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+	target_link_libraries(authority_relays PRIVATE directory onion)
+	set_target_properties(authority_relays PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+	add_test(NAME daemon/authority COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/authority_test.py
+		$<TARGET_FILE:sispopnet-authority> $<TARGET_FILE:authority_relays>)
+	set_tests_properties(daemon/authority PROPERTIES LABELS daemon TIMEOUT 120)
+endif()
