@@ -3,11 +3,13 @@
  *
  * usage: sim [--seed N] [--relays 50] [--clients 60] [--paths 300] [--hops H] [--seconds T] [--loss
  * PCT] [--dup PCT]
- *            [--reorder PCT] [--flip PCT] [--hostile PER_S] [--deaths N] [--short-periods]
- * [--repeat] [--verbose]
+ *            [--reorder PCT] [--flip PCT] [--hostile PER_S] [--deaths N] [--sessions]
+ * [--short-periods]
+ * [--repeat] [--verbose] [--trace CLIENT]
  *
- * --hops 0 (default): each path its own number, 1..8. --repeat: run it twice; both must be equal to
- * the last byte. Exit status: 0 all held, 1 a property did not, 2 usage.
+ * --trace prints what one client's path set goes through. --hops 0 (default): each path its own
+ * number, 1..8. --repeat: run it twice; both must be equal to the last byte. Exit status: 0 all
+ * held, 1 a property did not, 2 usage.
  */
 #include "sim/sim.h"
 
@@ -55,6 +57,8 @@ static void sim_free(struct sim *s)
 {
 	for (unsigned i = 0; i < s->nhosts; i++)
 		host_done(&s->hosts[i]);
+	if (s->sealed)
+		packet_release(s, s->sealed);
 	for (struct event e; sim_pop(s, &e);) {
 		if (e.kind == EVENT_ARRIVE)
 			wire_drop(s, e.object);
@@ -79,11 +83,13 @@ static void arrive(struct sim *s, struct flight *f)
 	wire_drop(s, f);
 }
 
-/* A relay falls silent, with all that it holds. Exits stay, and guards: paths must find another
- * way. */
+/* A relay that is no exit falls silent, with all that it holds: paths must find another way. */
 static void death(struct sim *s)
 {
-	struct host *h = &s->hosts[rng_below(&s->rng, s->o.relays)];
+	struct host *h;
+	do
+		h = &s->hosts[rng_below(&s->rng, s->o.relays)];
+	while (h->is_exit || h->dead);
 	h->dead = true;
 }
 
@@ -128,6 +134,9 @@ static void handle(struct sim *s, const struct event *e)
 	case EVENT_DEATH:
 		death(s);
 		break;
+	case EVENT_CLIENT:
+		session_on_client(s, e->object);
+		break;
 	}
 }
 
@@ -159,7 +168,11 @@ static uint64_t run(const struct sim_options *o, uint64_t *ret_digest)
 {
 	sealed_reset();
 	struct sim *s = sim_new(o);
-	app_start(s);
+	check_start(s);
+	if (o->sessions)
+		session_start(s);
+	else
+		app_start(s);
 	if (o->hostile > 0)
 		sim_push(s, s->now, EVENT_HOSTILE, NULL, NULL);
 	for (unsigned i = 0; i < o->deaths; i++)
@@ -178,6 +191,8 @@ static uint64_t run(const struct sim_options *o, uint64_t *ret_digest)
 	forget_caught(s);
 	check_end(s);
 	app_end(s);
+	if (o->sessions)
+		session_end(s);
 	report(s);
 	uint64_t violations = s->count.violations;
 	*ret_digest = s->digest;
@@ -194,8 +209,9 @@ static const struct option long_options[] = {
 	{"loss", required_argument, NULL, 'l'},	   {"dup", required_argument, NULL, 'd'},
 	{"reorder", required_argument, NULL, 'o'}, {"flip", required_argument, NULL, 'f'},
 	{"hostile", required_argument, NULL, 'a'}, {"deaths", required_argument, NULL, 'k'},
-	{"short-periods", no_argument, NULL, 'S'}, {"repeat", no_argument, NULL, 'R'},
-	{"verbose", no_argument, NULL, 'v'},	   {NULL, 0, NULL, 0},
+	{"sessions", no_argument, NULL, 'e'},	   {"short-periods", no_argument, NULL, 'S'},
+	{"repeat", no_argument, NULL, 'R'},	   {"verbose", no_argument, NULL, 'v'},
+	{"trace", required_argument, NULL, 'x'},   {NULL, 0, NULL, 0},
 };
 
 static void usage(void)
@@ -203,7 +219,7 @@ static void usage(void)
 	fprintf(stderr,
 		"usage: sim [--seed N] [--relays N] [--clients N] [--paths N] [--hops 0..8] "
 		"[--seconds T]\n           [--loss PCT] [--dup PCT] [--reorder PCT] [--flip PCT] "
-		"[--hostile PER_S] [--deaths N]\n           [--short-periods] [--repeat] [--verbose]\n");
+		"[--hostile PER_S] [--deaths N] [--sessions]\n           [--short-periods] [--repeat] [--verbose] [--trace CLIENT]\n");
 	exit(2);
 }
 
@@ -266,6 +282,12 @@ static bool read_option(struct sim_options *o, int option, const char *value)
 		return true;
 	case 'S':
 		o->short_periods = true;
+		return true;
+	case 'e':
+		o->sessions = true;
+		return true;
+	case 'x':
+		o->trace = number(value, 0, 2000);
 		return true;
 	case 'v':
 		o->verbose = true;

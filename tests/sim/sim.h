@@ -1,7 +1,7 @@
 /* tests/sim/sim.h - a whole network in one process: its own clock, its own seeded randomness, bad wires.
  *
  * Relays, exits and clients are the real struct links, circuits, paths and the real dataplane, under a struct onion_env
- * of the simulator's. Events are done in the order of their time; the same options give the same digest. While it
+ * of the simulator's; with --sessions the real path sets and sessions too (sim_session.c). Events are done in the order of their time; the same options give the same digest. While it
  * runs, the properties 4 to 8 of PROTOCOL.md section 10 are checked (sim_check.c).
  */
 #pragma once
@@ -11,6 +11,8 @@
 #include "onion/circuits.h"
 #include "onion/links.h"
 #include "onion/path.h"
+#include "onion/path_set.h"
+#include "onion/session_exit.h"
 #include "unit/seeded.h"
 
 #define SIM_WORKERS    2
@@ -22,6 +24,7 @@
 #define SIM_HALF_OPEN_MOST 256
 #define SIM_CIRCUITS_MOST  4096
 #define SIM_PENDING_MOST   1024
+#define SIM_LEASES_MOST    256
 
 struct sim_options {
 	uint64_t seed;
@@ -31,7 +34,9 @@ struct sim_options {
 	unsigned deaths;  /* relays that fall silent in the middle */
 	unsigned hostile; /* datagrams a second of an attacker: garbage, copies from other sources, INITs */
 	bool short_periods; /* many generations of paths and links in one run */
+	bool sessions;      /* path sets and exit sessions in place of bare paths */
 	bool verbose;
+	unsigned trace;     /* this client's path-set events are printed; 0: none (host 0 is a relay) */
 	uint32_t loss, dup, reorder, flip; /* chances per million, on each link */
 };
 
@@ -59,7 +64,7 @@ struct flight {
 	uint8_t d[];
 };
 
-enum event_kind { EVENT_ARRIVE, EVENT_TIMER, EVENT_RETIRE, EVENT_APP, EVENT_HOSTILE, EVENT_DEATH };
+enum event_kind { EVENT_ARRIVE, EVENT_TIMER, EVENT_RETIRE, EVENT_APP, EVENT_HOSTILE, EVENT_DEATH, EVENT_CLIENT };
 
 struct event {
 	nsec_t at;
@@ -87,16 +92,27 @@ struct host {
 	struct paths *paths;
 	nsec_t timer; /* when a timer event stands; NSEC_NEVER */
 	unsigned guards[2];
+	/* with --sessions: */
+	struct exit_sessions *exits;
+	struct session_data *lease[SIM_LEASES_MOST];
+	struct path_set *set;
+	struct path_data *active;
+	struct host *exit;
+	unsigned hops;
+	const struct host *avoid[4]; /* relays that failed as a hop, the newest first */
+	bool bad_token, granted, denied;
+	uint8_t token_pk[32];
+	nsec_t last_got;
 	size_t answering; /* bytes of the INIT that is being answered; 0: none */
 	size_t answered;
 };
 
-/* A client's wish for a path, and the packets on it. */
+/* A client's wish for a path. */
 struct wish {
 	struct host *client;
 	unsigned hops;
 	struct path *path; /* NULL: none now */
-	uint64_t sent, built, gone;
+	uint64_t built;
 };
 
 struct sim_counts {
@@ -119,6 +135,8 @@ struct sim {
 	struct host *hosts; /* relays first, then clients */
 	unsigned nhosts;
 	struct wish *wishes;
+	struct packet *sealed; /* the last plain that was sealed, until its datagram is sent */
+	const uint8_t *sealed_at;
 	struct flight *caught; /* what the attacker kept; NULL: nothing yet */
 	struct sim_counts count;
 };
@@ -151,9 +169,29 @@ void app_start(struct sim *s);
 void app_on_wish(struct sim *s, struct wish *w);
 void app_on_plain(struct host *h, struct flight *f, const struct dp_result *r);
 void app_end(struct sim *s);
+/* Random bytes that call themselves an IP packet, 1..most; their number. */
+size_t app_some_plain(struct sim *s, uint8_t *plain, size_t most);
+/* Seal one of those at the client, at the exit, and send it. */
+void app_send_forward(struct sim *s, struct host *client, struct path_data *p);
+void app_send_backward(struct host *h, struct circuit *c, unsigned hops);
+
+/* sim_session.c */
+struct path_ops session_path_ops(struct host *client);
+void session_make_exit(struct host *h);
+void session_start(struct sim *s);
+void session_on_client(struct sim *s, struct host *client);
+void session_on_plain(struct host *h, struct flight *f, const struct dp_result *r);
+void session_end(struct sim *s);
 
 /* sim_check.c */
 void violated(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* From here on all that path_seal() and circuit_seal() are given is followed (they are wrapped). NULL: no more. */
+void check_start(struct sim *s);
+/* The hops of the path that ends in c: a packet came on it. The exit does not know; 0: unknown. */
+void check_learn(const struct circuit *c, unsigned hops);
+unsigned check_hops(const struct circuit *c);
+/* The packet that was sealed at d, now the caller's to release; NULL when nothing was. */
+struct packet *check_take_sealed(struct sim *s, const uint8_t *d);
 struct packet *packet_new(struct sim *s, bool backward, unsigned hops, const uint8_t *plain, size_t n);
 void packet_hold(struct packet *p);
 void packet_release(struct sim *s, struct packet *p);

@@ -64,6 +64,98 @@ void packet_release(struct sim *s, struct packet *p)
 	s->count.packets_live--;
 }
 
+/* --- what is sealed --- */
+
+#define CIRCUITS_KNOWN 16384
+
+static struct sim *running;
+static struct {
+	const struct circuit *c;
+	unsigned hops;
+} known[CIRCUITS_KNOWN];
+
+void check_start(struct sim *s)
+{
+	running = s;
+	memset(known, 0, sizeof(known));
+}
+
+static size_t known_at(const struct circuit *c)
+{
+	size_t at = ((uintptr_t)c >> 6) * UINT64_C(0x9e3779b97f4a7c15) >> 50;
+	for (size_t i = 0; known[at].c && known[at].c != c; i++) {
+		if (i == CIRCUITS_KNOWN)
+			abort();
+		at = (at + 1) % CIRCUITS_KNOWN;
+	}
+	return at;
+}
+
+void check_learn(const struct circuit *c, unsigned hops)
+{
+	size_t at = known_at(c);
+	known[at].c = c;
+	known[at].hops = hops;
+}
+
+unsigned check_hops(const struct circuit *c)
+{
+	return known[known_at(c)].hops;
+}
+
+/* p was sealed to n bytes at room; 0: refused. */
+static void sealed(struct packet *p, const uint8_t *room, size_t n)
+{
+	if (running->sealed)
+		packet_release(running, running->sealed);
+	running->sealed = NULL;
+	if (n == 0) {
+		packet_release(running, p);
+		return;
+	}
+	running->sealed = p;
+	running->sealed_at = room;
+}
+
+struct packet *check_take_sealed(struct sim *s, const uint8_t *d)
+{
+	struct packet *p = s->sealed;
+	if (!p || s->sealed_at != d)
+		return NULL;
+	s->sealed = NULL;
+	return p;
+}
+
+size_t __real_path_seal(struct dp_thread *t, struct path_data *p, uint8_t *room, size_t plain_used,
+			uint16_t full_dgram, enum padding how);
+size_t __wrap_path_seal(struct dp_thread *t, struct path_data *p, uint8_t *room, size_t plain_used,
+			uint16_t full_dgram, enum padding how);
+size_t __real_circuit_seal(struct dp_thread *t, struct circuit *c, uint8_t *room, size_t plain_used,
+			   uint16_t full_dgram, enum padding how);
+size_t __wrap_circuit_seal(struct dp_thread *t, struct circuit *c, uint8_t *room, size_t plain_used,
+			   uint16_t full_dgram, enum padding how);
+
+size_t __wrap_path_seal(struct dp_thread *t, struct path_data *p, uint8_t *room, size_t plain_used,
+			uint16_t full_dgram, enum padding how)
+{
+	struct packet *k = packet_new(running, false, p->hops, room + HEADER_BYTES, plain_used);
+	size_t n = __real_path_seal(t, p, room, plain_used, full_dgram, how);
+	sealed(k, room, n);
+	return n;
+}
+
+size_t __wrap_circuit_seal(struct dp_thread *t, struct circuit *c, uint8_t *room, size_t plain_used,
+			   uint16_t full_dgram, enum padding how)
+{
+	struct packet *k =
+		packet_new(running, true, check_hops(c), room + HEADER_BYTES, plain_used);
+	size_t n = __real_circuit_seal(t, c, room, plain_used, full_dgram, how);
+	sealed(k, room, n);
+	return n;
+}
+
+/* --- what travels --- */
+
 /* Forward, link 0 is the client's and has S - hops slots of filler, then one more each; backward,
  * link 0 is the exit's and has S - 1, then one less each. */
 size_t check_filler_at(const struct packet *p, unsigned link, size_t n)
@@ -167,6 +259,10 @@ void check_end(struct sim *s)
 			violated(s, "host %u still has %u link ids, %u circuit ids", i,
 				 slots_count(h->links_table), slots_count(h->circuits_table));
 	}
+	for (unsigned i = 0; i < s->nhosts; i++)
+		if (s->hosts[i].exits && exit_sessions_count(s->hosts[i].exits) > 0)
+			violated(s, "exit %u still holds %u sessions", i,
+				 exit_sessions_count(s->hosts[i].exits));
 	if (s->count.packets_live > 0)
 		violated(s, "%ju packets are still on their way", (uintmax_t)s->count.packets_live);
 	if (sealed_twice() > 0)

@@ -20,7 +20,12 @@ static void on_send(void *arg, const struct addr *to, const uint8_t *d, size_t n
 	struct host *h = arg;
 	if (h->answering > 0)
 		h->answered += n;
-	wire_send(h->sim, &h->addr, to, d, n, NULL, 0, false);
+	struct packet *k = check_take_sealed(h->sim, d); /* a session message */
+	if (k)
+		check_on_link(h->sim, k, 0, d, n);
+	wire_send(h->sim, &h->addr, to, d, n, k, 0, false);
+	if (k)
+		packet_release(h->sim, k);
 }
 
 static void on_retire(void *arg, void *object, void (*free_fn)(void *object))
@@ -110,13 +115,14 @@ static bool on_end(void *arg, struct circuit *c, const uint8_t seen_h[32], const
 		   nsec_t now)
 {
 	struct host *h = arg;
-	(void)c, (void)seen_h, (void)res, (void)now;
-	return h->is_exit;
+	return h->exits ? exit_sessions_on_end(h->exits, c, seen_h, res, now) : h->is_exit;
 }
 
 static void on_end_gone(void *arg, struct circuit *c, nsec_t now)
 {
-	(void)arg, (void)c, (void)now; /* nothing is kept about it */
+	struct host *h = arg;
+	if (h->exits)
+		exit_sessions_on_end_gone(h->exits, c, now);
 }
 
 /* --- life --- */
@@ -194,6 +200,8 @@ static void make_circuits(struct host *h)
 	};
 	memcpy(c.id, h->target.id, 32);
 	h->circuits = circuits_new(&c, h->sim->now);
+	if (h->is_exit && h->sim->o.sessions)
+		session_make_exit(h);
 }
 
 static void make_paths(struct host *h)
@@ -201,12 +209,14 @@ static void make_paths(struct host *h)
 	const struct paths_config c = {
 		.env = &h->env,
 		.links = h->links,
-		.ops = app_path_ops(h),
+		.ops = h->sim->o.sessions ? session_path_ops(h) : app_path_ops(h),
 		.unix_seconds = unix_seconds,
 	};
 	h->paths = paths_new(&c);
-	for (unsigned i = 0; i < 2; i++)
-		h->guards[i] = (unsigned)rng_below(&h->sim->rng, h->sim->o.relays);
+	h->guards[0] = (unsigned)rng_below(&h->sim->rng, h->sim->o.relays);
+	h->guards[1] =
+		(h->guards[0] + 1 + (unsigned)rng_below(&h->sim->rng, h->sim->o.relays - 1)) %
+		h->sim->o.relays;
 }
 
 void host_init(struct sim *s, unsigned index)
@@ -239,6 +249,8 @@ void host_init(struct sim *s, unsigned index)
 
 void host_done(struct host *h)
 {
+	path_set_free(h->set, h->sim->now);
+	exit_sessions_free(h->exits);
 	circuits_free(h->circuits);
 	paths_free(h->paths);
 	links_free(h->links);
@@ -307,6 +319,7 @@ static void act(struct host *h, struct flight *f, const struct dp_result *r, uns
 
 void host_receive(struct host *h, struct flight *f)
 {
+	/* host_some_worker() sets the control thread's clock too, which seals session messages. */
 	struct dp_thread *t = host_some_worker(h);
 	struct dp_result r;
 	dataplane_receive(t, f->d, f->n, &f->from, h->sim->now, &r);
@@ -322,6 +335,10 @@ void host_receive(struct host *h, struct flight *f)
 static nsec_t next_deadline(const struct host *h)
 {
 	nsec_t d = links_next_deadline(h->links);
+	if (h->exits)
+		d = nsec_min(d, exit_sessions_next_deadline(h->exits));
+	if (h->set)
+		d = nsec_min(d, path_set_next_deadline(h->set));
 	return nsec_min(d, h->circuits ? circuits_next_deadline(h->circuits)
 				       : paths_next_deadline(h->paths));
 }
@@ -336,6 +353,10 @@ void host_on_timer(struct host *h)
 		circuits_on_timer(h->circuits, now);
 	else
 		paths_on_timer(h->paths, now);
+	if (h->exits)
+		exit_sessions_on_timer(h->exits, now);
+	if (h->set)
+		path_set_on_timer(h->set, now);
 	host_rearm(h);
 }
 

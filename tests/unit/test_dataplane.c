@@ -603,11 +603,19 @@ static void dataplane_stamps_and_counts(void **state)
 	ip_packet(plain, PLAIN_DUMMY, 90);
 	assert_true(chain_seal_path(c, &d, plain, 100, 0, PAD_BUCKET));
 	assert_int_equal(atomic_load(&c->path.last_tx), 0);
+	assert_int_equal(atomic_load(&c->path.unanswered), 0);
 	assert_int_equal(atomic_load(&c->path.bytes_up), 0);
 	assert_int_equal(atomic_load(&c->near[0].last_tx), 7);
 	ip_packet(plain, PLAIN_PACKET, 90);
 	assert_true(chain_seal_path(c, &d, plain, 100, 0, PAD_BUCKET));
 	assert_int_equal(atomic_load(&c->path.last_tx), 7);
+	assert_int_equal(atomic_load(&c->path.unanswered), 7);
+	c->party[0].t.now = 8; /* the first one counts */
+	struct datagram second;
+	assert_true(chain_seal_path(c, &second, plain, 100, 0, PAD_BUCKET));
+	assert_int_equal(atomic_load(&c->path.last_tx), 8);
+	assert_int_equal(atomic_load(&c->path.unanswered), 7);
+	atomic_store(&c->path.bytes_up, 90);
 	assert_int_equal(atomic_load(&c->path.bytes_up), 90);
 	assert_int_equal(chain_run_forward(c, &d, 0, NULL, &at).action, DP_PLAIN);
 	for (unsigned i = 0; i < 3; i++) {
@@ -623,6 +631,7 @@ static void dataplane_stamps_and_counts(void **state)
 	assert_int_equal(atomic_load(&c->far[2].last_tx), CHAIN_NOW); /* a receive set the clock */
 	assert_int_equal(chain_run_backward(c, &d, 3, NULL, &at).action, DP_PLAIN);
 	assert_int_equal(atomic_load(&c->path.last_rx), CHAIN_NOW);
+	assert_int_equal(atomic_load(&c->path.unanswered), 0);
 	assert_int_equal(atomic_load(&c->path.bytes_down), 80);
 	assert_int_equal(atomic_load(&c->near[0].last_rx), CHAIN_NOW);
 	ip_packet(plain, PLAIN_PACKET, 2000); /* its length lies: not counted */
