@@ -139,6 +139,8 @@ struct inner *inner_new(void);
 void inner_free(struct inner *i);
 struct engine_inner_ops inner_ops(struct inner *i);
 void inner_bytes(const struct inner *i, uint64_t *ret_up, uint64_t *ret_down);
+/* Is a in a network of this host's other links? Control thread. */
+bool inner_is_local(const struct inner *i, const struct addr *a);
 void inner_reset_bytes(struct inner *i);
 void inner_set_active(struct inner *i, struct path_data *p);
 /* What the lease and the local networks are; replaced as a whole, the old one retired by env. 0 or -ENOMEM. */

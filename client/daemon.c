@@ -146,11 +146,12 @@ static void on_directory_failure(void *arg, nsec_t now)
 	tunnel_on_directory_failure(c, now);
 }
 
-/* While up, the directory comes through the tunnel: nobody on the way sees who reads it. */
-static const char *tunnel_device(void *arg)
+/* While up, the directory comes through the tunnel: nobody on the way sees who reads it. An authority in a network that
+ * this host is on is asked directly: what comes from such addresses out of the tunnel is dropped (client/inner.c). */
+static const char *tunnel_device(void *arg, const struct addr *to)
 {
 	struct client *c = arg;
-	return c->state == CLIENT_UP && c->tun ? tun_name(c->tun) : NULL;
+	return c->state == CLIENT_UP && c->tun && !inner_is_local(c->inner, to) ? tun_name(c->tun) : NULL;
 }
 
 /* --- time --- */

@@ -201,6 +201,13 @@ void inner_reset_bytes(struct inner *i)
 	atomic_store_explicit(&i->bytes_down, 0, memory_order_relaxed);
 }
 
+bool inner_is_local(const struct inner *i, const struct addr *a)
+{
+	const struct inner_lease *l = atomic_load_explicit(&i->lease, memory_order_acquire);
+
+	return l && is_local(l, a);
+}
+
 struct engine_inner_ops inner_ops(struct inner *i)
 {
 	return (struct engine_inner_ops){i, from_onion, from_tun};

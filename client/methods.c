@@ -256,7 +256,7 @@ static void handle(void *arg, struct control_request *q, const char *method, jso
 			methods[i].run(arg, q, params);
 		return;
 	}
-	control_reply_error(q, fault_word(FAULT_BAD_REQUEST),
+	control_reply_error(q, "unknown-method",
 			    "there is no method of that name: up, token, wait, down, status, watch, exits");
 }
 

@@ -152,7 +152,7 @@ static void start_fetch(struct verify *v, const struct msg_grant *g)
 	for (unsigned i = 0; i < net->n; i++) {
 		const struct addr *a = &net->authority[(first + i) % net->n].addr;
 
-		if (!(a->family == 4 ? g->lease4.family : g->lease6.family))
+		if (!(a->family == 4 ? g->lease4.family : g->lease6.family) || inner_is_local(v->client->inner, a))
 			continue;
 		snprintf(url, sizeof(url), "http://%s/sispop/1/consensus", addr_text(a, host));
 		if (!http_fetch_start(v->http,

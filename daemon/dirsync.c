@@ -247,7 +247,8 @@ static int start_fetch(struct source *s, const char *what, size_t most, http_don
 {
 	struct dirsync *d = s->sync;
 	char url[160], host[ADDR_TEXT_BYTES];
-	const char *device = d->config.ops.tunnel ? d->config.ops.tunnel(d->config.ops.arg) : NULL;
+	const struct addr *to = &d->config.net->authority[s->authority].addr;
+	const char *device = d->config.ops.tunnel ? d->config.ops.tunnel(d->config.ops.arg, to) : NULL;
 
 	if (d->tunnel_failures >= DIRSYNC_DIRECT_AFTER)
 		device = NULL;

@@ -26,8 +26,8 @@ struct dirsync_ops {
 	void (*on_directory)(void *arg, const struct directory *d, nsec_t now);
 	/* A fetch or the cache was refused: dirsync_error() tells why. For waiting --up requests. */
 	void (*on_failure)(void *arg, nsec_t now);
-	/* Name of the TUN to fetch through, or NULL: direct. May be NULL. */
-	const char *(*tunnel)(void *arg);
+	/* Name of the TUN to reach `to` through, or NULL: direct. May be NULL. */
+	const char *(*tunnel)(void *arg, const struct addr *to);
 };
 
 struct dirsync_config {

@@ -53,7 +53,7 @@ static void handle(void *arg, struct control_request *q, const char *method, jso
 
 	(void)params;
 	if (strcmp(method, "status"))
-		control_reply_error(q, "bad-request", "there is no method of that name: only status");
+		control_reply_error(q, "unknown-method", "there is no method of that name: only status");
 	else
 		control_reply(q, status_json(s->relay));
 }
