@@ -692,6 +692,66 @@ static void dataplane_gives_no_counter_to_two_threads(void **state)
 	chain_free(c);
 }
 
+#define COPIES 500
+
+/* A worker that gets the same datagrams as the other one, as from a neighbour with many ports. */
+struct reader_thread {
+	struct sealer base;
+	const struct datagram *in;
+	unsigned sent, handed_over;
+};
+
+static void *judge_all(void *arg)
+{
+	struct reader_thread *w = arg;
+	struct datagram *d = malloc(sizeof(*d));
+	for (unsigned i = 0; i < 2 * COPIES; i++) {
+		struct dp_result r;
+		*d = w->in[i % COPIES];
+		dataplane_receive(&w->base.t, d->d, d->n, &w->base.c->party[3].addr, CHAIN_NOW, &r);
+		w->sent += r.action == DP_SEND;
+		w->handed_over += r.action == DP_HANDOVER;
+	}
+	free(d);
+	return NULL;
+}
+
+/* Relay 2 seals backward what the exit sent, on two workers at once: only the link's owner does,
+ * and once. */
+static void dataplane_seals_once_whichever_worker_reads(void **state)
+{
+	(void)state;
+	struct chain *c = chain_new(3, 19);
+	struct datagram *in = calloc(COPIES, sizeof(*in));
+	struct reader_thread w[2] = {{.in = in}, {.in = in}};
+	pthread_t threads[2];
+	for (unsigned i = 0; i < COPIES; i++)
+		assert_true(chain_seal_circuit(c, &in[i], "\2abc", 4, 0, PAD_BUCKET));
+	for (unsigned i = 0; i < 2; i++) {
+		struct sealer *s = &w[i].base;
+		s->c = c;
+		filler_init(&s->filler, &c->rng);
+		s->t = c->party[2].t;
+		s->t.filler = &s->filler;
+		s->t.drops = &s->drops;
+		s->t.worker = i;
+		s->t.aead = aead_ctx_new();
+	}
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, judge_all, &w[i]), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		pthread_join(threads[i], NULL);
+		aead_ctx_free(w[i].base.t.aead);
+	}
+	assert_int_equal(w[0].sent, COPIES);
+	assert_int_equal(drops_get(&w[0].base.drops, DROP_DATA_REPLAY), COPIES);
+	assert_int_equal(w[1].sent, 0);
+	assert_int_equal(w[1].handed_over, 2 * COPIES);
+	assert_int_equal(sealed_count(), 2 * COPIES); /* the exit's and ours */
+	free(in);
+	chain_free(c);
+}
+
 /* The checkers themselves notice. */
 static void dataplane_test_helpers_notice(void **state)
 {
@@ -743,6 +803,7 @@ int main(void)
 		TEST(dataplane_lets_only_clients_roam),
 		TEST(dataplane_stamps_and_counts),
 		TEST(dataplane_gives_no_counter_to_two_threads),
+		TEST(dataplane_seals_once_whichever_worker_reads),
 		TEST(dataplane_test_helpers_notice),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
