@@ -28,6 +28,7 @@ OUT=$TMP/out
 LEAK_LOG=$RUN/isp/dns.log
 CAPTURES=()
 STARTED=no
+exec 3>&1 # where a failure is told, also from within a redirected command
 export NET RUN OUT LEAK_LOG
 
 if [ "$(id -u)" != 0 ]; then
@@ -53,8 +54,10 @@ failed() {
 	for ((i = 1; i < ${#BASH_SOURCE[@]}; i++)); do
 		[ "${BASH_SOURCE[i]}" = "$0" ] && { line=${BASH_LINENO[i - 1]}; break; }
 	done
-	echo "FAILED: $TEST: line $line: $2"
-	show_logs
+	{
+		echo "FAILED: $TEST: line $line: $2"
+		show_logs
+	} >&3
 	exit 1
 }
 
@@ -219,7 +222,7 @@ capture() {
 	local host=$1 iface=$2 file=$3
 	shift 3
 	# exec, so that the process to end is tcpdump itself
-	(exec "$TESTNET" exec --prefix "$NET" "$host" tcpdump -i "$iface" -U --immediate-mode -n -s 0 -w "$file" \
+	(exec "$TESTNET" exec --prefix "$NET" "$host" tcpdump -i "$iface" -U --immediate-mode -B 32768 -n -s 0 -w "$file" \
 		"$@" 2>"$file.err") &
 	CAPTURES+=("$! $file")
 	wait_for 5 grep -q "listening on" "$file.err"

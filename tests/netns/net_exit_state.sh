@@ -8,7 +8,7 @@ serves() {
 	on exit1 ip link show sx1
 }
 gone() {
-	! serves
+	! serves 2>"$OUT"
 }
 
 step "while it runs it has its TUN, its table and forwarding"

@@ -32,27 +32,28 @@ rights auth1 0
 step "the token, the inner addresses and the destinations are in no log"
 lease4=$(vpn client1 --status --json | jq -r .lease.ipv4)
 lease6=$(vpn client1 --status --json | jq -r .lease.ipv6)
-for secret in "$(exit_token exit1)" "${lease4%/*}" "${lease6%/*}" "$(info .web.address6)" web.test; do
-	if grep -rFl -- "$secret" "$RUN" --include=relay.log --include=sispopnetd.log --include=authority.log; then
-		fail "a log shows $secret"
-	fi
+mapfile -t logs < <(find "$RUN" -name relay.log -o -name sispopnetd.log -o -name authority.log)
+same "logs" "${#logs[@]}" 6
+for secret in "$(exit_token exit1)" "${lease4%/*}" "${lease6%/*}" "$(info .web.address4)" "$(info .web.address6)" \
+	web.test; do
+	same "lines with $secret" "$(cat "${logs[@]}" | grep -cF -- "$secret" || true)" 0
 done
 
 step "a token on the command line is wiped from it"
 "$TESTNET" stop --prefix "$NET" exit1 # so that --up lasts
 vpn client1 --down
 token=$(exit_token exit1)
-vpn client1 --up --exit "$(exit_name exit1)" --token "$token" --timeout 3 >"$OUT" 2>&1 &
-cli=$!
+(exec "$TESTNET" exec --prefix "$NET" client1 sispopnet-vpn --up --exit "$(exit_name exit1)" --token "$token" \
+	--timeout 3 >"$OUT" 2>&1) &
+cli=$! # by exec the command itself
 shown() {
-	tr '\0' ' ' <"/proc/$(pgrep -P $cli -x sispopnet-vpn)/cmdline"
+	[ "$(cat /proc/$cli/comm)" = sispopnet-vpn ] && tr '\0' ' ' <"/proc/$cli/cmdline"
 }
-wait_for 2 shown
 wiped() {
-	[[ $(shown) != *"$token"* ]]
+	shown >"$TMP/shown" && ! grep -qF -- "$token" "$TMP/shown"
 }
-wait_for 1 wiped
-matches "what ps shows" "$(shown)" "--exit"
+wait_for 2 wiped
+matches "what ps shows" "$(cat "$TMP/shown")" "--exit"
 wait $cli || true
 
 step "key files"

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """What a watcher of several links could match: lengths and bytes of the same packets on different links.
 
-  pcap_check.py MARKER CAPTURE A>B CAPTURE A>B ...
+  pcap_check.py MARKER START CAPTURE A>B CAPTURE A>B ...
 
-Each pair is a capture and a direction in it (two IPv4 addresses). Fails when a datagram shows MARKER, when the
+What was captured before START (seconds since 1970) does not count. Each pair is a capture and a direction in it (two IPv4 addresses). Fails when a datagram shows MARKER, when the
 numbers of datagrams by length differ between links (control datagrams of links aside), or when 16 bytes in a
 row stand on two links.
 """
@@ -17,7 +17,7 @@ HANDSHAKE_LENGTHS = (192, 64)
 CTRL_LENGTHS = (20 + 160 + 16, 20 + 900 + 16)
 
 
-def datagrams(path, direction):
+def datagrams(path, direction, start):
     """UDP payloads from A to B in a capture of an Ethernet interface."""
     source, target = (ipaddress.ip_address(word).packed for word in direction.split(">"))
     with open(path, "rb") as file:
@@ -25,8 +25,10 @@ def datagrams(path, direction):
         if magic != 0xa1b2c3d4 or link != 1:
             raise SystemExit(f"{path}: no Ethernet capture of this machine")
         while head := file.read(16):
-            _, _, kept, length = struct.unpack("<IIII", head)
+            seconds, micros, kept, length = struct.unpack("<IIII", head)
             frame = file.read(kept)
+            if seconds + micros / 1e6 < start:
+                continue
             if kept != length or frame[12:14] != b"\x08\x00" or frame[23] != 17:
                 continue
             ip = frame[14:]
@@ -41,10 +43,11 @@ def runs(payloads):
     return {data[i:i + RUN] for data in payloads for i in range(4, len(data) - RUN + 1)}
 
 
-def main(marker, *pairs):
+def main(marker, start, *pairs):
     links = []
     for path, direction in zip(pairs[::2], pairs[1::2]):
-        data = [d for d in datagrams(path, direction) if len(d) not in HANDSHAKE_LENGTHS + CTRL_LENGTHS]
+        data = [d for d in datagrams(path, direction, float(start))
+                if len(d) not in HANDSHAKE_LENGTHS + CTRL_LENGTHS]
         links.append((direction, data))
     first, all_runs = None, set()
     for direction, data in links:
