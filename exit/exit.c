@@ -211,7 +211,7 @@ static void judge(void *arg, const uint8_t *token_pk, struct token_verdict *ret)
 	*ret = (struct token_verdict){.quota_left = UINT64_MAX};
 	x->judged = NULL;
 	if (!token_pk) {
-		ret->deny = x->settings.open ? 0 : DENY_BAD_TOKEN;
+		ret->deny = x->settings.open ? 0 : DENY_POLICY;
 		return;
 	}
 	if (e && e != -ENOENT) {
