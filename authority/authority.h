@@ -1,4 +1,5 @@
-/* authority/authority.h - sispopnet-authority run: what its files share. One thread, the libevent loop's. */
+/* authority/authority.h - sispopnet-authority run: what its files share. One thread, the libevent
+ * loop's. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -10,16 +11,16 @@
 #include "directory/directory.h"
 #include "net/http.h"
 
-#define FILE_KEY         "identity.key" /* 32 B: the seed of the Ed25519 key */
-#define FILE_CONSENSUS   "consensus"
-#define FILE_DESCRIPTORS "descriptors"
-#define FILE_SIGNED      "signed"
+#define FILE_KEY	   "identity.key" /* 32 B: the seed of the Ed25519 key */
+#define FILE_CONSENSUS	   "consensus"
+#define FILE_DESCRIPTORS   "descriptors"
+#define FILE_SIGNED	   "signed"
 
-#define EARLY_ROUND_MS    1000
-#define ROUND_MAX_MS      30000 /* or a quarter of the interval */
-#define EARLY_ROUNDS_FREE 5     /* early rounds a second apart; then the gap doubles */
+#define EARLY_ROUND_MS	   1000
+#define ROUND_MAX_MS	   30000 /* or a quarter of the interval */
+#define EARLY_ROUNDS_FREE  5	 /* early rounds a second apart; then the gap doubles */
 #define PROBE_PERIOD_MAX_S 600
-#define PEER_TIMEOUT_MS   5000
+#define PEER_TIMEOUT_MS	   5000
 
 struct event_base;
 struct event;
@@ -41,16 +42,16 @@ struct authority {
 	struct http_client *client;
 	struct prober *prober;
 	struct relays relays;
-	struct directory *current; /* NULL: no consensus yet */
+	struct directory *current;			     /* NULL: no consensus yet */
 	struct http_body *consensus_body, *descriptors_body; /* of current, as served */
 	struct peer peer[NETCONF_AUTHORITIES_MAX];
 
 	bool in_round;
-	struct round round; /* the last one stays for late signatures; serial 0: none yet */
-	uint64_t second;    /* last one that was looked at */
-	uint64_t slot;      /* last interval whose regular round began */
-	unsigned early;     /* early rounds since the last regular one */
-	uint64_t early_at;  /* the next may begin */
+	struct round round;	/* the last one stays for late signatures; serial 0: none yet */
+	uint64_t second;	/* last one that was looked at */
+	uint64_t slot;		/* last interval whose regular round began */
+	unsigned early;		/* early rounds since the last regular one */
+	uint64_t early_at;	/* the next may begin */
 	uint64_t signed_serial; /* the largest that we signed a body for, also on disk */
 	uint8_t signed_hash[32];
 };
@@ -78,8 +79,8 @@ enum dir_result store_take_consensus(struct authority *a, const uint8_t *p, size
 void store_resigned(struct authority *a, const uint8_t *p, size_t n);
 /* Descriptors that the current consensus names and we lack, from {u16 len, descriptor}…. */
 void store_take_descriptors(struct authority *a, const uint8_t *p, size_t n);
-/* Remember on disk that `serial` stands for this body, before it is signed. -EPERM when it stands for another one or is
- * smaller than one signed before. */
+/* Remember on disk that `serial` stands for this body, before it is signed. -EPERM when it stands
+ * for another one or is smaller than one signed before. */
 int store_may_sign(struct authority *a, uint64_t serial, const uint8_t hash[32])
 	__attribute__((warn_unused_result));
 void store_save_descriptors(struct authority *a);

@@ -11,7 +11,7 @@ static const char usage_text[] =
 	"Usage: sispopnet-authority COMMAND [--config FILE]\n"
 	"\n"
 	"  init           make this authority's key, once, and print its line for network.conf\n"
-	"  run            collect descriptors, test relays, sign and serve the consensus, in the foreground\n"
+	"  run            collect descriptors, test relays, sign and serve the consensus\n"
 	"  show [--json]  print the consensus that was signed last\n"
 	"\n"
 	"  --config FILE  default " AUTHORITY_CONFIG_PATH ", or what SISPOPNET_CONFIG names\n"
@@ -53,7 +53,8 @@ int main(int argc, char **argv)
 	bool json = false;
 	int c;
 	if (process_harden() || crypto_init()) {
-		fputs("sispopnet-authority: core dumps could not be forbidden, or libsodium not started\n",
+		fputs("sispopnet-authority: the process could not be hardened, or libsodium "
+		      "not started\n",
 		      stderr);
 		return 1;
 	}

@@ -1,5 +1,6 @@
-/* authority/probe.h - one link handshake with a relay, as far as an authority needs it (PROTOCOL.md section 4): INIT
- * under role 3, a COOKIE answered, RESP opened. Nothing is sent afterwards, so the relay keeps no link. Pure. */
+/* authority/probe.h - one link handshake with a relay, as far as an authority needs it (PROTOCOL.md
+ * section 4): INIT under role 3, a COOKIE answered, RESP opened. Nothing is sent afterwards, so the
+ * relay keeps no link. Pure. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,7 +23,7 @@ struct probe {
 	struct hs hs;
 	uint8_t datagram[LINK_INIT_BYTES];
 	bool has_cookie; /* one cookie a datagram */
-	uint8_t status;  /* enum link_status, after PROBE_REFUSED */
+	uint8_t status;	 /* enum link_status, after PROBE_REFUSED */
 };
 
 /* Make the INIT. 0, or -EPROTO when the key is no key. */

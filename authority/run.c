@@ -147,10 +147,10 @@ static int load(struct authority *a, const char *config, char *err)
 		return EXIT_FAILED;
 	int me = netconf_find(&a->net, a->key.public_key);
 	if (me < 0) {
-		snprintf(
-			err, CONFIG_ERROR_BYTES,
-			"%.200s does not name our key: add the line that `sispopnet-authority init` prints",
-			a->config.network);
+		snprintf(err, CONFIG_ERROR_BYTES,
+			 "%.200s does not name our key: add the line that "
+			 "`sispopnet-authority init` prints",
+			 a->config.network);
 		return EXIT_CONFIG;
 	}
 	a->me = (uint8_t)me;

@@ -77,10 +77,9 @@ void serve_on_probe(void *arg, const uint8_t id[32], const struct addr *at, enum
 	if (!was && relay_is_running(r, now_s, authority_within(a)))
 		log_info("%s answers", name);
 	else if (status)
-		log_warn(
-			"%s refuses a link with status %u: its clock, its network id or its version "
-			"differs from ours",
-			name, status);
+		log_warn("%s refuses a link with status %u: its clock, its network id or its "
+			 "version differs from ours",
+			 name, status);
 }
 
 /* ---- posts ---- */
@@ -142,8 +141,7 @@ static void answer_take(struct http_request *q, enum take result)
 		[TAKE_NEW] = {200, "taken"},
 		[TAKE_SAME] = {200, "known"},
 		[TAKE_OLDER] =
-			{409,
-			 "a newer descriptor of this relay is known: set the relay's clock, or wait"},
+			{409, "a newer descriptor of this relay is known: set its clock, or wait"},
 		[TAKE_BAD] = {400, "this is no descriptor, or it breaks a limit"},
 		[TAKE_FORGED] = {403, "the descriptor's signature does not verify"},
 		[TAKE_EXPIRED] =

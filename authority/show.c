@@ -140,10 +140,10 @@ int authority_show(const char *config, bool json)
 		status =
 			say(1, "the state folder cannot be read: run this as the authority's user");
 	} else if (!a->current) {
-		snprintf(
-			err, sizeof(err),
-			"there is no consensus in %.200s: look whether `run` says that relays answer",
-			a->config.state);
+		snprintf(err, sizeof(err),
+			 "there is no consensus in %.200s: look whether `run` says that "
+			 "relays answer",
+			 a->config.state);
 		status = say(1, err);
 	} else {
 		status = json ? show_json(a->current, &a->net) : show_text(a->current, &a->net);

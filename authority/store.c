@@ -186,11 +186,10 @@ static int load_signed(struct authority *a, char *err)
 	if (!p && !e)
 		return 0;
 	if (e || n != SIGNED_BYTES || memcmp(p, SIGNED_MAGIC, 4)) {
-		snprintf(
-			err, CONFIG_ERROR_BYTES,
-			"%.300s cannot be read (%s): it says what was signed last; restore it, or remove it "
-			"and wait one consensus-interval before the next start",
-			path, e ? strerror(-e) : "not its format");
+		snprintf(err, CONFIG_ERROR_BYTES,
+			 "%.300s cannot be read (%s): it says what was signed last; restore it, or "
+			 "remove it and wait one consensus-interval before the next start",
+			 path, e ? strerror(-e) : "not its format");
 		free(p);
 		return -EINVAL;
 	}

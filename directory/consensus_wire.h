@@ -6,7 +6,8 @@
 #include "base/bytes.h"
 #include "directory/consensus.h"
 
-/* A reader that also knows why it stopped: `broken` is a breach of the format, r.bad alone is an early end. */
+/* A reader that also knows why it stopped: `broken` is a breach of the format, r.bad alone is an
+ * early end. */
 struct wire {
 	struct reader r;
 	bool broken;
@@ -19,7 +20,8 @@ void wire_break(struct wire *w);
 enum dir_result wire_result(const struct wire *w);
 /* Read four bytes that must be `magic`. */
 void wire_magic(struct wire *w, const char *magic);
-/* Read u16 n {…} into a new array (the caller's; NULL when n is 0 or reading failed), strictly ascending. */
+/* Read u16 n {…} into a new array (the caller's; NULL when n is 0 or reading failed), strictly
+ * ascending. */
 struct consensus_param *wire_params(struct wire *w, uint16_t *ret_n);
 struct consensus_relay *wire_relays(struct wire *w, uint16_t *ret_n);
 uint8_t (*wire_ids(struct wire *w, size_t max, uint16_t *ret_n))[32];

@@ -88,11 +88,10 @@ static void make_rows(struct config_row rows[ROWS])
 static int check(const char *name, struct netconf *c, char *err)
 {
 	if (c->k > c->n || 2 * c->k <= c->n) {
-		snprintf(
-			err, CONFIG_ERROR_BYTES,
-			"%.200s: k = %u does not fit %u authorities: give more than half of them and "
-			"not more than there are, so that no two lists can both be valid",
-			name, c->k, c->n);
+		snprintf(err, CONFIG_ERROR_BYTES,
+			 "%.200s: k = %u does not fit %u authorities: give more than half of them "
+			 "and not more than there are, so that no two lists can both be valid",
+			 name, c->k, c->n);
 		return -EINVAL;
 	}
 	const char *sentence = params_check(&c->params);

@@ -1,11 +1,11 @@
-/* directory/netconf.h - network.conf: which network, whose signatures, where the authorities are, the periods.
+/* directory/netconf.h - network.conf: which network, whose signatures, where, and the periods.
  *
  *	[network]
- *	id = 7                                        a number of one's own, the same for all members
- *	k = 2                                         signatures that make a consensus valid, more than half
- *	authority = KEY http://192.0.2.1:8080         once for each; KEY as `sispopnet-authority init` prints it
- *	subnet-rule = no                              only on a test network
- *	path-lifetime = 60s                           and so on: the words of directory/params.h
+ *	id = 7                                 a number of one's own
+ *	k = 2                                  signatures needed, more than half
+ *	authority = KEY http://192.0.2.1:8080  for each, as `sispopnet-authority init` prints it
+ *	subnet-rule = no                       only on a test network
+ *	path-lifetime = 60s                    and so on: the words of directory/params.h
  */
 #pragma once
 #include <stdint.h>
@@ -14,10 +14,10 @@
 #include "directory/params.h"
 
 #define NETCONF_AUTHORITIES_MAX 16
-#define NETCONF_DEFAULT_PATH    "/etc/sispopnet/network.conf"
+#define NETCONF_DEFAULT_PATH	"/etc/sispopnet/network.conf"
 
 struct netconf_authority {
-	uint8_t key[32]; /* Ed25519 */
+	uint8_t key[32];  /* Ed25519 */
 	struct addr addr; /* of its HTTP server */
 };
 
@@ -25,13 +25,15 @@ struct netconf {
 	uint32_t net_id;
 	uint8_t k; /* n / 2 < k <= n */
 	uint8_t n;
-	struct netconf_authority authority[NETCONF_AUTHORITIES_MAX]; /* by key: the index is its number on the wire */
+	struct netconf_authority authority[NETCONF_AUTHORITIES_MAX]; /* by key: the index is its
+									number on the wire */
 	struct params params;
 };
 
-/* Read and check the file. 0; or -EINVAL / -errno with one sentence "FILE:LINE: …" in err[CONFIG_ERROR_BYTES].
- * *ret is untouched after a failure. */
-int netconf_load(const char *path, struct netconf *ret, char *err) __attribute__((warn_unused_result));
+/* Read and check the file. 0; or -EINVAL / -errno with one sentence "FILE:LINE: …" in
+ * err[CONFIG_ERROR_BYTES]. *ret is untouched after a failure. */
+int netconf_load(const char *path, struct netconf *ret, char *err)
+	__attribute__((warn_unused_result));
 /* The same from memory; `name` stands for the file in errors. */
 int netconf_load_text(const char *name, const char *text, struct netconf *ret, char *err)
 	__attribute__((warn_unused_result));

@@ -47,8 +47,8 @@ static const struct {
 	{PARAM_CONSENSUS_FRESH, PARAM_CONSENSUS_VALID,
 	 "consensus-fresh is longer than consensus-valid: set it to at most that"},
 	{PARAM_CONSENSUS_INTERVAL, PARAM_CONSENSUS_VALID,
-	 "consensus-interval is longer than consensus-valid, so that a consensus ends before the next "
-	 "one: set it to at most half of that"},
+	 "consensus-interval is longer than consensus-valid, so that a consensus ends before the "
+	 "next one: set it to at most half of that"},
 	{PARAM_ONION_KEY_PERIOD, PARAM_ONION_KEY_VALID,
 	 "onion-key-period is longer than onion-key-valid, so that a key ends before the next one: "
 	 "set it to at most half of that"},

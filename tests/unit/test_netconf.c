@@ -63,6 +63,10 @@ static void netconf_says_where_and_what_is_wrong(void **state)
 		{HEAD THREE "authority = " KEY("y") " http://192.0.2.9:80\n", "f:7:", "key once"},
 		{"[network]\nid = 0\nk = 2\n" THREE, "f:2:", "from 1"},
 		{"[network]\nid = 7\nk = 1\n" THREE, "f:", "more than half"},
+		{"[network]\nid = 7\nk = 1\nauthority = " KEY(
+			 "y") " http://192.0.2.1:80\n"
+			      "authority = " KEY("b") " http://192.0.2.2:80\n",
+		 "f:", "more than half"},
 		{"[network]\nid = 7\nk = 4\n" THREE, "f:", "more than half"},
 		{"[network]\nid = 7\nk = 0\n" THREE, "f:3:", "from 1"},
 		{HEAD THREE "path-lifetime = 5\n", "f:7:", "from 6 to 1200"},
