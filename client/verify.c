@@ -198,7 +198,8 @@ struct verify *verify_start(struct client *c, const struct carrier *k, void (*do
 		verify_cancel(v);
 		return NULL;
 	}
-	ask(v);
+	/* From the loop: the path serves only when the grant's callback has returned, and what is asked sooner is lost. */
+	event_active(v->tick, EV_TIMEOUT, 0);
 	start_fetch(v, &k->grant);
 	return v;
 }
