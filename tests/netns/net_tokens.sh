@@ -113,7 +113,7 @@ mistake() {
 	same "lines of $1" "$(wc -l <"$OUT")" 1
 }
 # shellcheck disable=SC2016 # $a is sed's
-for change in '2i colour = blue' '$a [colours]' 's/^interface = .*/interface = far-too-long-a-name-for-it/' \
+for change in '2i colour = blue' '$a [colours]\nblue = 1' 's/^interface = .*/interface = far-too-long-a-name-for-it/' \
 	's/^underlay = .*/underlay = 5/'; do
 	mistake sispopnetd "$RUN/client1/client.ini" "$change" on client1 sispopnetd
 done
