@@ -8,6 +8,7 @@
 #include <time.h>
 #include "authority/authority.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/zbase32.h"
 
 #define TIME_BYTES  32
@@ -133,6 +134,7 @@ int authority_show(const char *config, bool json)
 	int status;
 	if (!a)
 		return say(1, "there is no memory");
+	log_set_level(LOG_WARN);
 	if (authority_config_load(config, &a->config, err) ||
 	    netconf_load(a->config.network, &a->net, err)) {
 		status = say(2, err);
