@@ -30,7 +30,9 @@ struct control_request;
 #define WAITERS_MOST        8  /* `wait` requests at once */
 #define FAILED_MOST         32 /* relays that failed lately, avoided */
 #define FAILED_SECONDS      30
-#define BUILDS_MOST         3  /* failed in a row before --up says that no path can be built */
+#define BUILDS_MOST         3  /* failed in a row, */
+#define BUILDS_NSEC         (4 * NSEC_PER_SEC) /* and so long after the start, before --up says that there is no path: a relay
+						* may be a second late with the directory */
 #define VERIFY_NSEC         (3 * NSEC_PER_SEC)
 #define UP_TIMEOUT_S        30
 #define SENTENCE_BYTES      512

@@ -415,7 +415,7 @@ static void on_event(void *arg, enum path_set_event e, struct path *p, int hop, 
 		note_failure(k, p, hop, status);
 		if (p)
 			hops_on_failed(c, p, hop, now);
-		if (k == c->next && k->failures >= BUILDS_MOST)
+		if (k == c->next && k->failures >= BUILDS_MOST && now - c->attempt_started >= BUILDS_NSEC)
 			fail(c, FAULT_NO_PATH, "no path could be built, %u tries: %s; are the relays reachable from here?",
 			     k->failures, k->last_failure);
 		break;
