@@ -11,14 +11,19 @@ import platform
 import subprocess
 import sys
 
+NO_RANDOM_ADDRESSES = ["setarch", platform.machine(), "-R"]  # TSan wants its own places in memory
 SUITES = {  # suite: build folder, labels of the tests in it, what runs them
     "unit": ("build", "unit", []),
     "sim": ("build", "sim", []),
-    "asan": ("build-asan", "unit|sim", []),
-    "tsan": ("build-tsan", "unit", ["setarch", platform.machine(), "-R"]),
+    "daemon": ("build", "daemon", []),
+    "asan": ("build-asan", "unit|sim|daemon|netns", []),
+    "tsan": ("build-tsan", "unit|netns", NO_RANDOM_ADDRESSES),
     "fuzz": ("build-fuzz", "fuzz", []),
     "netns": ("build", "netns", []),
 }
+SANITIZED = ("asan", "tsan")
+# Under a sanitizer only those of netns that go through most code, and no checks that read the tree.
+SANITIZED_NETNS = ("netns/basic", "netns/recovery", "netns/two_clients")
 TREE_CHECKS = ("unit/check-includes", "unit/check-includes-self-test", "unit/shellcheck")
 NOT_COPIED = ("LABELS", "DEPENDS")
 
@@ -38,7 +43,7 @@ def quoted(value):
 
 
 def lines_of(suite, test, runner):
-    name = test["name"] if suite in ("unit", "sim", "fuzz", "netns") else f"{suite}/{test['name']}"
+    name = f"{suite}/{test['name']}" if suite in SANITIZED else test["name"]
     if "command" not in test:
         raise SystemExit(f"suites: {name} was not built")
     command = " ".join(quoted(word) for word in runner + test["command"])
@@ -48,15 +53,17 @@ def lines_of(suite, test, runner):
             f"set_tests_properties({quoted(name)} PROPERTIES LABELS {suite} {properties})"]
 
 
+def is_sanitized(name):
+    return name not in TREE_CHECKS and (not name.startswith("netns/") or name in SANITIZED_NETNS)
+
+
 def main(top, suites):
-    lines, seen = [], set()
-    for suite in suites:
+    lines = []
+    for suite in dict.fromkeys(suites):
         folder, labels, runner = SUITES[suite]
         for test in tests_of(os.path.join(top, folder), labels):
-            if suite in ("asan", "tsan") and test["name"] in TREE_CHECKS or (suite, test["name"]) in seen:
-                continue
-            seen.add((suite, test["name"]))
-            lines += lines_of(suite, test, runner)
+            if suite not in SANITIZED or is_sanitized(test["name"]):
+                lines += lines_of(suite, test, runner)
     os.makedirs(os.path.join(top, "build", "suites"), exist_ok=True)
     with open(os.path.join(top, "build", "suites", "CTestTestfile.cmake"), "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")

@@ -26,7 +26,7 @@ hole() {
 	longest=$(sed -n 's/^\[\([0-9.]*\)\].*bytes from.*/\1/p' "$TMP/pings" |
 		awk 'NR > 1 && $1 - last > most { most = $1 - last } { last = $1 } END { printf "%.2f", most }')
 	step "longest silence: $longest s (limit $limit s)"
-	awk -v a="$longest" -v b="$limit" 'BEGIN { exit !(a > 0 && a <= b) }' || fail "$longest s of silence: $*"
+	awk -v a="$longest" -v b="$limit" -v s=$SLOWNESS 'BEGIN { exit !(a > 0 && a <= b * s) }' || fail "$longest s of silence: $*"
 }
 
 # Ten answers in the last second: it flows again, and has had time to stop.
