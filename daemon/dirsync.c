@@ -107,7 +107,9 @@ uint64_t dirsync_unix_seconds(struct dirsync *s, nsec_t now)
 
 const struct directory *dirsync_current(struct dirsync *s, nsec_t now)
 {
-	if (!s->current || !consensus_is_valid(s->current->consensus, now_unix(s, now)))
+	/* A clock behind the consensus is not believed; one past its end is, as a cache may be old. */
+	if (!s->current || clock_unix_seconds() >= s->current->consensus->valid_until ||
+	    !consensus_is_valid(s->current->consensus, now_unix(s, now)))
 		return NULL;
 	return s->current;
 }
