@@ -1,9 +1,12 @@
-/* net/http.h - a small HTTP/1.1 server for signed documents, and a fetch, both on the libevent loop.
+/* net/http.h - signed documents over HTTP: a server (GNU libmicrohttpd) and a fetch (libcurl), both on
+ * the libevent loop.
  *
- * The server answers one request a connection and closes it. It is ours and not evhttp: libevent 2.1's
- * has no limit of connections and no deadline for a whole request, so that a few slow strangers could hold
- * it for hours. It takes GET and POST with Content-Length, and nothing else of HTTP. The fetch is libcurl's.
- * All of it belongs to the control thread.
+ * The server answers one request a connection and closes it. The library reads and writes all of HTTP;
+ * here are routes, limits and deadlines, so that a few slow strangers cannot hold it for hours. Bodies
+ * come with Content-Length. All of it belongs to the control thread.
+ *
+ * What remains: a body that is refused is not read, so that a client that sends on may see a reset instead
+ * of the answer; a full table of descriptors while no connection is open has the library try in a loop.
  */
 #pragma once
 #include <stdbool.h>
@@ -13,9 +16,8 @@
 
 struct event_base;
 
-#define HTTP_HEAD_BYTES_MAX      8192 /* request line and headers */
-#define HTTP_PATH_BYTES          128  /* of a request, with the NUL; the query is cut off */
-#define HTTP_CONNECTIONS_MAX     64   /* at once; further ones wait in the kernel's backlog */
+#define HTTP_CONNECTION_BYTES    16384 /* of memory; the request line and headers must fit in, else 414 or 431 */
+#define HTTP_CONNECTIONS_MAX     64   /* of one server at once; further ones wait in the kernel's backlog */
 #define HTTP_ROUTES_MAX          32
 #define HTTP_REQUEST_SECONDS     10   /* from accept to the last byte of the request */
 #define HTTP_REPLY_SECONDS       120  /* from the reply to its last byte taken */
@@ -34,7 +36,7 @@ typedef void http_handle_fn(void *arg, struct http_request *q);
 
 struct http_server_config {
 	struct addr bind;        /* port 0 takes a free one */
-	size_t body_bytes_max;   /* of a request; a larger one is answered 413 */
+	size_t body_bytes_max;   /* of a request; a larger one is answered 413 by its head */
 	unsigned per_source_max; /* connections of one IPv4 /32 or IPv6 /56 at once, 0 for no limit */
 	unsigned request_ms;     /* 0 is HTTP_REQUEST_SECONDS */
 	unsigned reply_ms;       /* 0 is HTTP_REPLY_SECONDS */
@@ -49,8 +51,8 @@ void http_server_close(struct http_server *s);
 struct addr http_server_addr(const struct http_server *s);
 /* Connections that are open now. */
 size_t http_server_connections(const struct http_server *s);
-/* Have fn answer `method` on exactly this path (kept by reference). Other methods on it get 405, other
- * paths 404. -ENOSPC beyond HTTP_ROUTES_MAX. */
+/* Have fn answer `method` on exactly this path (kept by reference), whatever the query. Other methods on it
+ * get 405, other paths 404. -ENOSPC beyond HTTP_ROUTES_MAX. */
 int http_server_add(struct http_server *s, enum http_method method, const char *path, http_handle_fn *fn,
 		    void *arg) __attribute__((warn_unused_result));
 
@@ -70,22 +72,6 @@ void http_reply(struct http_request *q, int status, const char *type, const void
 void http_reply_shared(struct http_request *q, int status, const char *type, struct http_body *body);
 /* Answer with one line of plain text. */
 void http_reply_text(struct http_request *q, int status, const char *text);
-
-/* ---- the parser underneath, pure ---- */
-
-struct http_head {
-	bool is_known; /* the method is GET or POST */
-	enum http_method method;
-	char path[HTTP_PATH_BYTES];
-	uint64_t body_bytes; /* Content-Length */
-	size_t head_bytes;   /* up to and with the empty line */
-};
-
-/* Parse a request's head. 0 when it is whole; -EAGAIN when more bytes are needed; else the negative HTTP
- * status to answer: -400 malformed, -411 a POST without length, -414 path too long, -431 head too large,
- * -501 a transfer coding, -505 not HTTP/1.x. *ret is set on 0 only. */
-int http_head_parse(const uint8_t *bytes, size_t n, struct http_head *ret)
-	__attribute__((warn_unused_result));
 
 /* ---- fetch ---- */
 

@@ -1,18 +1,18 @@
-/* net/http_server.c - one request a connection, on libevent's bufferevents. See http.h. Control
- * thread.
+/* net/http_server.c - GNU libmicrohttpd on the libevent loop. See http.h. Control thread.
  *
- * A connection reads until its request is whole, answers, shuts its sending side when the answer is
- * taken, and then lets the other end close first: closing over unread bytes would reset the
- * connection and could take the answer away from a client that still sends. One timer bounds each
- * of the three.
+ * The library owns the listening socket, the connections and all of HTTP; it starts no thread. It
+ * waits by an epoll descriptor of its own, which is one event of our loop, and by the timer that
+ * MHD_get_timeout asks for. What it lacks is here: limits by network and not by address, and a
+ * deadline for a whole request and a whole answer, for its own timeout begins anew with every byte.
+ * Our deadline shuts the socket down, the library sees that and frees the connection.
  */
 #include <errno.h>
 #include <event2/buffer.h>
-#include <event2/bufferevent.h>
 #include <event2/event.h>
-#include <event2/listener.h>
+#include <microhttpd.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -20,22 +20,7 @@
 #include <unistd.h>
 #include "net/http.h"
 
-#define LINGER_MS	     2000
-#define ACCEPT_PAUSE_SECONDS 1 /* after accept failed, for want of descriptors as a rule */
-#define BACKLOG		     128
-
-enum state { READING, REPLYING, LINGERING };
-
-struct connection {
-	LIST_ENTRY(connection) entry;
-	struct http_server *server;
-	struct bufferevent *bev;
-	struct event *deadline;
-	struct addr from;
-	enum state state;
-	bool has_head;
-	struct http_head head;
-};
+#define BACKLOG 128
 
 struct route {
 	enum http_method method;
@@ -44,14 +29,25 @@ struct route {
 	void *arg;
 };
 
+struct connection {
+	LIST_ENTRY(connection) entry;
+	struct http_server *server;
+	struct MHD_Connection *mhd;
+	struct event *deadline;
+	struct addr from;
+	const struct route *route; /* of the request, NULL before its head is whole */
+	struct evbuffer *body;	   /* NULL while there is none */
+	bool is_answered;
+};
+
 struct http_server {
-	struct event_base *base;
+	struct MHD_Daemon *daemon;
+	struct event *ready, *timer;
 	struct http_server_config config;
 	struct addr addr;
-	struct evconnlistener *listener;
-	struct event *resume; /* accepting, after a pause */
 	LIST_HEAD(, connection) connections;
 	size_t count;
+	bool has_closed; /* a connection, in this run of the daemon */
 	struct route routes[HTTP_ROUTES_MAX];
 	size_t route_count;
 };
@@ -68,90 +64,14 @@ struct http_body {
 	uint8_t bytes[];
 };
 
-static void set_deadline(struct connection *c, unsigned ms)
+static void add_timer(struct event *timer, unsigned long long ms)
 {
-	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
-	event_add(c->deadline, &tv);
+	struct timeval tv = {.tv_sec = (time_t)(ms / 1000),
+			     .tv_usec = (suseconds_t)(ms % 1000) * 1000};
+	event_add(timer, &tv);
 }
 
-static void connection_free(struct connection *c)
-{
-	struct http_server *s = c->server;
-	LIST_REMOVE(c, entry);
-	s->count--;
-	if (s->listener && !evtimer_pending(s->resume, NULL))
-		evconnlistener_enable(s->listener);
-	event_free(c->deadline);
-	bufferevent_free(c->bev);
-	free(c);
-}
-
-static void on_deadline(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	connection_free(arg);
-}
-
-static const char *status_text(int status)
-{
-	static const struct {
-		int status;
-		const char *text;
-	} texts[] = {
-		{200, "OK"},
-		{400, "Bad Request"},
-		{403, "Forbidden"},
-		{404, "Not Found"},
-		{405, "Method Not Allowed"},
-		{409, "Conflict"},
-		{411, "Length Required"},
-		{413, "Content Too Large"},
-		{414, "URI Too Long"},
-		{429, "Too Many Requests"},
-		{431, "Request Header Fields Too Large"},
-		{500, "Internal Server Error"},
-		{501, "Not Implemented"},
-		{503, "Service Unavailable"},
-		{505, "HTTP Version Not Supported"},
-	};
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-		if (texts[i].status == status)
-			return texts[i].text;
-	return "Other";
-}
-
-/* Write the head of an answer of n bytes. False when it was answered already. */
-static bool start_reply(struct connection *c, int status, const char *type, size_t n)
-{
-	if (c->state != READING)
-		return false;
-	c->state = REPLYING;
-	set_deadline(c, c->server->config.reply_ms);
-	evbuffer_add_printf(bufferevent_get_output(c->bev),
-			    "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-			    "Connection: close\r\n\r\n",
-			    status, status_text(status), type, n);
-	return true;
-}
-
-static void reply_text(struct connection *c, int status, const char *text)
-{
-	size_t n = strlen(text);
-	if (start_reply(c, status, "text/plain; charset=utf-8", n + 1))
-		evbuffer_add_printf(bufferevent_get_output(c->bev), "%s\n", text);
-}
-
-void http_reply(struct http_request *q, int status, const char *type, const void *body, size_t n)
-{
-	if (start_reply(q->connection, status, type, n))
-		evbuffer_add(bufferevent_get_output(q->connection->bev), body, n);
-}
-
-void http_reply_text(struct http_request *q, int status, const char *text)
-{
-	reply_text(q->connection, status, text);
-}
+/* ---- answers ---- */
 
 struct http_body *http_body_new(const void *bytes, size_t n)
 {
@@ -173,22 +93,63 @@ void http_body_unref(struct http_body *b)
 		free(b);
 }
 
-static void on_body_sent(const void *bytes, size_t n, void *arg)
+static void on_body_sent(void *arg)
 {
-	(void)bytes;
-	(void)n;
 	http_body_unref(arg);
+}
+
+/* Send r, unless there is an answer already; takes the caller's reference. NULL is no memory. */
+static void answer(struct connection *c, int status, const char *type, struct MHD_Response *r)
+{
+	if (!r)
+		return;
+	if (!c->is_answered && MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type) &&
+	    MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close") &&
+	    MHD_queue_response(c->mhd, (unsigned)status, r)) {
+		c->is_answered = true;
+		add_timer(c->deadline, c->server->config.reply_ms);
+	}
+	MHD_destroy_response(r);
+}
+
+static void answer_copy(struct connection *c, int status, const char *type, const void *body,
+			size_t n)
+{
+	answer(c, status, type,
+	       MHD_create_response_from_buffer(n, (void *)body, MHD_RESPMEM_MUST_COPY));
+}
+
+static void answer_text(struct connection *c, int status, const char *text)
+{
+	char *line;
+	int n = asprintf(&line, "%s\n", text);
+	if (n < 0)
+		return;
+	answer_copy(c, status, "text/plain; charset=utf-8", line, (size_t)n);
+	free(line);
+}
+
+void http_reply(struct http_request *q, int status, const char *type, const void *body, size_t n)
+{
+	answer_copy(q->connection, status, type, body, n);
+}
+
+void http_reply_text(struct http_request *q, int status, const char *text)
+{
+	answer_text(q->connection, status, text);
 }
 
 void http_reply_shared(struct http_request *q, int status, const char *type, struct http_body *body)
 {
-	if (!start_reply(q->connection, status, type, body->n) || body->n == 0)
+	struct MHD_Response *r = MHD_create_response_from_buffer_with_free_callback_cls(
+		body->n, body->bytes, on_body_sent, body);
+	if (!r)
 		return;
 	body->references++;
-	if (evbuffer_add_reference(bufferevent_get_output(q->connection->bev), body->bytes, body->n,
-				   on_body_sent, body) < 0)
-		body->references--; /* the client sees an answer cut short */
+	answer(q->connection, status, type, r);
 }
+
+/* ---- requests ---- */
 
 const uint8_t *http_request_body(const struct http_request *q, size_t *ret_n)
 {
@@ -201,151 +162,197 @@ struct addr http_request_from(const struct http_request *q)
 	return q->connection->from;
 }
 
-/* The row of method and path, or NULL and the status to answer. */
-static const struct route *route_find(const struct http_server *s, const struct http_head *head,
-				      int *ret_status)
+static bool is_method(const char *name, enum http_method method)
 {
-	*ret_status = 404;
+	return strcmp(name, method == HTTP_GET ? MHD_HTTP_METHOD_GET : MHD_HTTP_METHOD_POST) == 0;
+}
+
+/* Find the route, or return the status to answer. */
+static int find_route(struct connection *c, const char *method, const char *path)
+{
+	const struct http_server *s = c->server;
+	int status = 404;
 	for (size_t i = 0; i < s->route_count; i++) {
-		if (strcmp(s->routes[i].path, head->path) != 0)
+		if (strcmp(s->routes[i].path, path) != 0)
 			continue;
-		if (head->is_known && s->routes[i].method == head->method)
-			return &s->routes[i];
-		*ret_status = 405;
+		if (is_method(method, s->routes[i].method)) {
+			c->route = &s->routes[i];
+			return 0;
+		}
+		status = 405;
 	}
-	return NULL;
+	return status;
 }
 
-/* Read the head when it is there, and refuse what need not be waited for. */
-static void read_head(struct connection *c, struct evbuffer *input)
+/* Refuse a body of unknown length, for MHD takes no answer in the midst of it, and one too large.
+ */
+static int check_length(const struct connection *c)
 {
-	size_t n = evbuffer_get_length(input);
-	if (n > HTTP_HEAD_BYTES_MAX)
-		n = HTTP_HEAD_BYTES_MAX;
-	const uint8_t *bytes = evbuffer_pullup(input, (ev_ssize_t)n);
-	int err = bytes ? http_head_parse(bytes, n, &c->head) : -EAGAIN;
-	if (err == -EAGAIN)
-		return;
-	int status = -err;
-	if (err == 0 && route_find(c->server, &c->head, &status))
-		status = c->head.body_bytes > c->server->config.body_bytes_max ? 413 : 0;
-	if (status != 0)
-		reply_text(c, status, status_text(status));
-	c->has_head = status == 0;
+	const char *length = MHD_lookup_connection_value(c->mhd, MHD_HEADER_KIND,
+							 MHD_HTTP_HEADER_CONTENT_LENGTH);
+	if (MHD_lookup_connection_value(c->mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_TRANSFER_ENCODING))
+		return 411;
+	if (!length)
+		return c->route->method == HTTP_POST ? 411 : 0;
+	/* digits of a 64-bit number, by MHD; take_body counts again */
+	return strtoull(length, NULL, 10) > c->server->config.body_bytes_max ? 413 : 0;
 }
 
-/* Hand the request on when its body is whole. */
-static void serve(struct connection *c, struct evbuffer *input)
+/* The head is whole. What need not be waited for is answered now, and the body not read. */
+static enum MHD_Result take_head(struct connection *c, const char *method, const char *path)
 {
-	size_t total = c->head.head_bytes + (size_t)c->head.body_bytes;
-	if (evbuffer_get_length(input) < total)
-		return;
-	const uint8_t *bytes = evbuffer_pullup(input, (ev_ssize_t)total);
-	int status;
-	const struct route *route = route_find(c->server, &c->head, &status);
-	if (bytes && route) {
-		struct http_request q = {.connection = c,
-					 .body = bytes + c->head.head_bytes,
-					 .body_bytes = (size_t)c->head.body_bytes};
-		route->fn(route->arg, &q);
+	int status = find_route(c, method, path);
+	if (status == 0)
+		status = check_length(c);
+	if (status == 0)
+		return MHD_YES;
+	answer_text(c, status, MHD_get_reason_phrase_for((unsigned)status));
+	return c->is_answered ? MHD_YES : MHD_NO;
+}
+
+static enum MHD_Result take_body(struct connection *c, const char *bytes, size_t *n)
+{
+	if (!c->body)
+		c->body = evbuffer_new();
+	if (!c->body || *n > c->server->config.body_bytes_max - evbuffer_get_length(c->body) ||
+	    evbuffer_add(c->body, bytes, *n) < 0)
+		return MHD_NO;
+	*n = 0; /* none is left */
+	return MHD_YES;
+}
+
+/* The request is whole: have it answered. */
+static enum MHD_Result serve(struct connection *c)
+{
+	struct http_request q = {.connection = c, .body = (const uint8_t *)""};
+	if (c->body) {
+		q.body_bytes = evbuffer_get_length(c->body);
+		q.body = evbuffer_pullup(c->body, -1);
 	}
-	if (c->state == READING)
-		reply_text(c, 500, status_text(500));
+	if (q.body)
+		c->route->fn(c->route->arg, &q);
+	if (!c->is_answered)
+		answer_text(c, 500, MHD_get_reason_phrase_for(500));
+	if (c->body)
+		evbuffer_free(c->body);
+	c->body = NULL;
+	return c->is_answered ? MHD_YES : MHD_NO;
 }
 
-static void on_read(struct bufferevent *bev, void *arg)
+/* Called once with the head, then with each piece of the body, then once more. MHD_NO hangs up. */
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *mhd, const char *path,
+				  const char *method, const char *version, const char *bytes,
+				  size_t *n, void **seen)
 {
-	struct connection *c = arg;
-	struct evbuffer *input = bufferevent_get_input(bev);
-	if (c->state == READING && !c->has_head)
-		read_head(c, input);
-	if (c->state == READING && c->has_head)
-		serve(c, input);
-	if (c->state != READING)
-		evbuffer_drain(input, evbuffer_get_length(input));
+	(void)arg;
+	(void)version;
+	struct connection *c =
+		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+	if (!c || c->is_answered)
+		return MHD_NO;
+	if (!*seen) {
+		*seen = c;
+		return take_head(c, method, path);
+	}
+	return *n > 0 ? take_body(c, bytes, n) : serve(c);
 }
 
-static void on_written(struct bufferevent *bev, void *arg)
+/* ---- connections ---- */
+
+/* MHD must close the descriptor; shut down, it reads as broken, and MHD does so in its next run. */
+static void cut_off(struct MHD_Connection *mhd)
 {
-	struct connection *c = arg;
-	if (c->state != REPLYING)
+	shutdown(MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd,
+		 SHUT_RDWR);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	cut_off(((struct connection *)arg)->mhd);
+}
+
+static struct connection *connection_new(struct http_server *s, struct MHD_Connection *mhd)
+{
+	struct connection *c = calloc(1, sizeof(*c));
+	if (!c)
+		return NULL;
+	c->deadline = evtimer_new(event_get_base(s->timer), on_deadline, c);
+	if (!c->deadline) {
+		free(c);
+		return NULL;
+	}
+	c->server = s;
+	c->mhd = mhd;
+	c->from = addr_from_sockaddr(
+		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr);
+	LIST_INSERT_HEAD(&s->connections, c, entry);
+	s->count++;
+	add_timer(c->deadline, s->config.request_ms);
+	return c;
+}
+
+static void connection_free(struct connection *c)
+{
+	if (!c)
 		return;
-	c->state = LINGERING;
-	shutdown(bufferevent_getfd(bev), SHUT_WR);
-	set_deadline(c, LINGER_MS);
+	LIST_REMOVE(c, entry);
+	c->server->count--;
+	event_free(c->deadline);
+	if (c->body)
+		evbuffer_free(c->body);
+	free(c);
 }
 
-static void on_stream_event(struct bufferevent *bev, short what, void *arg)
+static void on_connection(void *arg, struct MHD_Connection *mhd, void **context,
+			  enum MHD_ConnectionNotificationCode what)
 {
-	struct connection *c = arg;
-	bool shut_sending = (what & BEV_EVENT_EOF) && c->state == REPLYING;
-	if (!shut_sending)
-		connection_free(c);
-	else
-		bufferevent_disable(bev, EV_READ);
+	struct http_server *s = arg;
+	if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+		connection_free(*context);
+		s->has_closed = true;
+		return;
+	}
+	*context = connection_new(s, mhd);
+	if (!*context)
+		cut_off(mhd);
 }
 
-/* True when this source has as many connections as one may have. */
-static bool has_enough(const struct http_server *s, const struct addr *from)
+/* MHD_NO when this source has as many connections as one may have. */
+static enum MHD_Result on_accept(void *arg, const struct sockaddr *sa, socklen_t size)
 {
+	(void)size;
+	const struct http_server *s = arg;
+	struct addr from = addr_from_sockaddr(sa);
 	unsigned n = 0;
 	const struct connection *c;
 	LIST_FOREACH (c, &s->connections, entry)
-		n += addr_same_subnet(&c->from, from, from->family == 4 ? 32 : 56);
-	return s->config.per_source_max != 0 && n >= s->config.per_source_max;
+		n += addr_same_subnet(&c->from, &from, from.family == 4 ? 32 : 56);
+	return s->config.per_source_max != 0 && n >= s->config.per_source_max ? MHD_NO : MHD_YES;
 }
 
-static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *sa,
-		      int n, void *arg)
+/* ---- server ---- */
+
+/* Run the daemon again when it wants. At once when a connection was closed: only at the start of a
+ * run does it begin again to listen, after the limit of connections was met. */
+static void arm(struct http_server *s)
 {
-	(void)n;
-	struct http_server *s = arg;
-	struct addr from = addr_from_sockaddr(sa);
-	struct connection *c = has_enough(s, &from) ? NULL : calloc(1, sizeof(*c));
-	if (!c) {
-		close(fd);
-		return;
-	}
-	c->server = s;
-	c->from = from;
-	c->bev = bufferevent_socket_new(s->base, fd, BEV_OPT_CLOSE_ON_FREE);
-	c->deadline = evtimer_new(s->base, on_deadline, c);
-	if (!c->bev || !c->deadline) {
-		if (c->bev)
-			bufferevent_free(c->bev);
-		else
-			close(fd);
-		if (c->deadline)
-			event_free(c->deadline);
-		free(c);
-		return;
-	}
-	LIST_INSERT_HEAD(&s->connections, c, entry);
-	if (++s->count >= HTTP_CONNECTIONS_MAX)
-		evconnlistener_disable(listener);
-	bufferevent_setcb(c->bev, on_read, on_written, on_stream_event, c);
-	bufferevent_setwatermark(c->bev, EV_READ, 0,
-				 HTTP_HEAD_BYTES_MAX + s->config.body_bytes_max);
-	set_deadline(c, s->config.request_ms);
-	bufferevent_enable(c->bev, EV_READ | EV_WRITE);
+	MHD_UNSIGNED_LONG_LONG ms = 0;
+	if (s->has_closed || MHD_get_timeout(s->daemon, &ms))
+		add_timer(s->timer, ms);
+	else
+		event_del(s->timer);
 }
 
-/* accept failed: it would fail again at once, and burn the processor. */
-static void on_accept_failed(struct evconnlistener *listener, void *arg)
-{
-	static const struct timeval pause = {.tv_sec = ACCEPT_PAUSE_SECONDS};
-	struct http_server *s = arg;
-	evconnlistener_disable(listener);
-	event_add(s->resume, &pause);
-}
-
-static void on_resume(evutil_socket_t fd, short what, void *arg)
+static void on_ready(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
 	struct http_server *s = arg;
-	if (s->count < HTTP_CONNECTIONS_MAX)
-		evconnlistener_enable(s->listener);
+	s->has_closed = false;
+	MHD_run(s->daemon);
+	arm(s);
 }
 
 /* A listening socket bound to `to`, with its true address in *ret_addr; or -errno. */
@@ -374,48 +381,70 @@ static int listen_on(const struct addr *to, struct addr *ret_addr)
 	return fd;
 }
 
+/* Start the library on fd, which is its own from now on. It can fail for want of memory or of
+ * descriptors. The timeout is only a second line: our deadlines come before it. */
+static struct MHD_Daemon *start_daemon(struct http_server *s, int fd)
+{
+	unsigned flags = MHD_USE_EPOLL | MHD_USE_SUPPRESS_DATE_NO_CLOCK;
+	if (s->addr.family == 6)
+		flags |= MHD_USE_IPv6;
+	return MHD_start_daemon(flags, 0, on_accept, s, on_request, s, MHD_OPTION_LISTEN_SOCKET, fd,
+				MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
+				MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTIONS_MAX,
+				MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_BYTES,
+				MHD_OPTION_CONNECTION_TIMEOUT,
+				(s->config.request_ms + s->config.reply_ms) / 1000 + 1,
+				MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
+}
+
+static int start(struct event_base *base, struct http_server *s)
+{
+	s->timer = evtimer_new(base, on_ready, s);
+	if (!s->timer)
+		return -ENOMEM;
+	int fd = listen_on(&s->config.bind, &s->addr);
+	if (fd < 0)
+		return fd;
+	signal(SIGPIPE, SIG_IGN); /* the library may write by calls that have no flag for it */
+	s->daemon = start_daemon(s, fd);
+	if (!s->daemon)
+		return -ENOMEM;
+	int epoll_fd = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+	s->ready = event_new(base, epoll_fd, EV_READ | EV_PERSIST, on_ready, s);
+	if (!s->ready || event_add(s->ready, NULL) < 0)
+		return -ENOMEM;
+	arm(s);
+	return 0;
+}
+
 int http_server_open(struct event_base *base, const struct http_server_config *c,
 		     struct http_server **ret)
 {
 	struct http_server *s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
-	s->base = base;
 	s->config = *c;
 	s->config.request_ms = c->request_ms ? c->request_ms : HTTP_REQUEST_SECONDS * 1000;
 	s->config.reply_ms = c->reply_ms ? c->reply_ms : HTTP_REPLY_SECONDS * 1000;
 	LIST_INIT(&s->connections);
-	int fd = listen_on(&c->bind, &s->addr);
-	if (fd < 0) {
-		free(s);
-		return fd;
-	}
-	signal(SIGPIPE, SIG_IGN); /* libevent writes with writev, which has no flag for it */
-	s->resume = evtimer_new(base, on_resume, s);
-	s->listener = evconnlistener_new(base, on_accept, s,
-					 LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
-	if (!s->listener)
-		close(fd);
-	if (!s->resume || !s->listener) {
+	int err = start(base, s);
+	if (err == 0)
+		*ret = s;
+	else
 		http_server_close(s);
-		return -ENOMEM;
-	}
-	evconnlistener_set_error_cb(s->listener, on_accept_failed);
-	*ret = s;
-	return 0;
+	return err;
 }
 
 void http_server_close(struct http_server *s)
 {
 	if (!s)
 		return;
-	struct connection *c;
-	while ((c = LIST_FIRST(&s->connections)))
-		connection_free(c);
-	if (s->listener)
-		evconnlistener_free(s->listener);
-	if (s->resume)
-		event_free(s->resume);
+	if (s->ready)
+		event_free(s->ready); /* while its descriptor is open */
+	if (s->daemon)
+		MHD_stop_daemon(s->daemon);
+	if (s->timer)
+		event_free(s->timer);
 	free(s);
 }
 

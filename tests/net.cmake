@@ -1,4 +1,3 @@
 unit_test(udp net base)
 unit_test(control net base)
 unit_test(http net base)
-fuzz_target(http net)

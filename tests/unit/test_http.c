@@ -16,11 +16,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#define GIVE_UP_NS     (5 * NSEC_PER_SEC)
-#define BODY_BYTES_MAX 20000
-#define PATIENT_MS     20000 /* a deadline that no test lives to see */
-#define SHORT_MS       80
-#define LARGE_BYTES    3000000
+#define GIVE_UP_NS	  (5 * NSEC_PER_SEC)
+#define BODY_BYTES_MAX	  20000
+#define PATIENT_MS	  20000 /* a deadline that no test lives to see */
+#define SHORT_MS	  80
+#define LARGE_BYTES	  3000000
+#define LITTLE_ROOM_BYTES 4096
 
 struct fixture {
 	struct event_base *base;
@@ -29,6 +30,11 @@ struct fixture {
 	struct http_body *large;
 	unsigned calls;
 };
+
+static uint8_t large_byte(size_t i)
+{
+	return (uint8_t)(i * 31 >> 3);
+}
 
 static void on_hello(void *arg, struct http_request *q)
 {
@@ -100,7 +106,7 @@ static int setup(void **state)
 	char *bytes = malloc(LARGE_BYTES);
 	assert_true(f->base && f->client && bytes);
 	for (size_t i = 0; i < LARGE_BYTES; i++)
-		bytes[i] = (char)(i * 31 >> 3);
+		bytes[i] = (char)large_byte(i);
 	f->large = http_body_new(bytes, LARGE_BYTES);
 	assert_non_null(f->large);
 	free(bytes);
@@ -127,15 +133,23 @@ static void turn(struct fixture *f)
 	event_base_dispatch(f->base);
 }
 
-static int raw_connect(const struct http_server *s)
+/* With room for `room` bytes that are not read yet, 0 for the kernel's choice. */
+static int raw_connect_room(const struct http_server *s, int room)
 {
 	struct addr a = http_server_addr(s);
 	struct sockaddr_storage ss;
 	socklen_t n = addr_to_sockaddr(&a, &ss);
 	int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	assert_true(fd >= 0);
+	if (room > 0)
+		assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room)), 0);
 	assert_true(connect(fd, (struct sockaddr *)&ss, n) == 0 || errno == EINPROGRESS);
 	return fd;
+}
+
+static int raw_connect(const struct http_server *s)
+{
+	return raw_connect_room(s, 0);
 }
 
 static void raw_send(struct fixture *f, int fd, const char *bytes, size_t n)
@@ -188,6 +202,14 @@ static int ask(struct fixture *f, const char *text, size_t n, char *buf, size_t 
 	return status;
 }
 
+static void wait_for_none(struct fixture *f, const struct http_server *s)
+{
+	nsec_t end = clock_now() + GIVE_UP_NS;
+	while (http_server_connections(s) > 0 && clock_now() < end)
+		turn(f);
+	assert_int_equal(http_server_connections(s), 0);
+}
+
 static void http_server_answers(void **state)
 {
 	struct fixture *f = *state;
@@ -199,7 +221,7 @@ static void http_server_answers(void **state)
 		{"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n", 200, "\r\n\r\nhello"},
 		{"GET /hello?x=/y HTTP/1.0\r\n\r\n", 200, "\r\n\r\nhello"},
 		{"POST /echo HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", 200, "\r\n\r\nabc"},
-		{"POST /echo HTTP/1.1\r\ncontent-length:  3 \r\n\r\nabcdef", 200, "\r\n\r\nabc"},
+		{"POST /echo HTTP/1.1\r\ncontent-length:  3\r\n\r\nabcdef", 200, "\r\n\r\nabc"},
 		{"POST /echo HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 200, "\r\n\r\n"},
 		{"GET /from HTTP/1.1\r\n\r\n", 403, "\r\n\r\n127.0.0.1\n"},
 		{"GET /mute HTTP/1.1\r\n\r\n", 500, "Internal Server Error\n"},
@@ -209,8 +231,6 @@ static void http_server_answers(void **state)
 		{"DELETE /hello HTTP/1.1\r\n\r\n", 405, "Not Allowed\n"},
 		{"POST /echo HTTP/1.1\r\n\r\n", 411, "Length Required\n"},
 		{"POST /echo HTTP/1.1\r\nContent-Length: 20001\r\n\r\n", 413, "Too Large\n"},
-		{"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 501, "Implemented\n"},
-		{"nonsense\r\n\r\n", 400, "Bad Request\n"},
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		char buf[1024];
@@ -222,9 +242,7 @@ static void http_server_answers(void **state)
 		assert_string_equal(buf + strlen(buf) - n, rows[i].end);
 		assert_non_null(strstr(buf, "\r\nConnection: close\r\n"));
 	}
-	for (unsigned i = 0; i < 50 && http_server_connections(f->server) > 0; i++)
-		turn(f);
-	assert_int_equal(http_server_connections(f->server), 0);
+	wait_for_none(f, f->server);
 }
 
 static void http_server_takes_a_body_in_pieces(void **state)
@@ -279,7 +297,7 @@ static void http_server_ends_a_slow_request(void **state)
 			fail_msg("the request was never ended");
 	}
 	assert_true(clock_now() - start >= (SHORT_MS - 30) * NSEC_PER_MSEC);
-	assert_int_equal(http_server_connections(s), 0);
+	wait_for_none(f, s);
 	close(fd);
 	http_server_close(s);
 }
@@ -345,76 +363,182 @@ static void http_server_says_why_not(void **state)
 	assert_int_equal(http_server_add(f->server, HTTP_GET, "/x", on_mute, f), -ENOSPC);
 }
 
-/* ---- parser ---- */
+/* ---- hostile clients ---- */
 
-static void http_head_parse_table(void **state)
+static void http_server_refuses_what_is_no_http(void **state)
 {
-	(void)state;
+	struct fixture *f = *state;
 	static const struct {
 		const char *text;
-		int result;
+		int status;
 	} rows[] = {
-		{"", -EAGAIN},
-		{"GET / HTTP/1.1\r\n", -EAGAIN},
-		{"GET / HTTP/1.1\r\n\r", -EAGAIN},
-		{"GET / HTTP/1.1\r\n\r\n", 0},
-		{"GET / HTTP/1.9\r\nA:\r\nB: \tx y\t\r\n\r\n", 0},
-		{"BREW /pot HTTP/1.1\r\n\r\n", 0},
-		{"GET / HTTP/2.0\r\n\r\n", -505},
-		{"GET / HTTP/1.x\r\n\r\n", -505},
-		{"GET / HTTP/1.10\r\n\r\n", -400},
-		{"GET / HTTP/1.1 \r\n\r\n", -400},
-		{"GET  / HTTP/1.1\r\n\r\n", -400},
-		{"GET /\r\n\r\n", -400},
-		{"GET\r\n\r\n", -400},
-		{"\r\n\r\n", -400},
-		{" GET / HTTP/1.1\r\n\r\n", -400},
-		{"G@T / HTTP/1.1\r\n\r\n", -400},
-		{"GET http://x/ HTTP/1.1\r\n\r\n", -400},
-		{"GET /\x80 HTTP/1.1\r\n\r\n", -400},
-		{"GET / HTTP/1.1\nA: b\r\n\r\n", -400},
-		{"GET / HTTP/1.1\r\nA: b\nB: c\r\n\r\n", -400},
-		{"GET / HTTP/1.1\r\nA\r\n\r\n", -400},
-		{"GET / HTTP/1.1\r\n: b\r\n\r\n", -400},
-		{"GET / HTTP/1.1\r\nA : b\r\n\r\n", -400},
-		{"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", -400},
-		{"GET / HTTP/1.1\r\nA: \x01\r\n\r\n", -400},
-		{"POST / HTTP/1.1\r\nContent-Length: 18446744073709551616\r\n\r\n", -400},
-		{"POST / HTTP/1.1\r\nContent-Length: 9999999999999999999\r\n\r\n", 0},
-		{"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", -400},
-		{"POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\n", -400},
-		{"POST / HTTP/1.1\r\nContent-Length: 1,1\r\n\r\n", -400},
-		{"POST / HTTP/1.1\r\nContent-Length:\r\n\r\n", -400},
-		{"POST / HTTP/1.1\r\nContent-Length: 1\r\nCONTENT-LENGTH: 1\r\n\r\n", -400},
-		{"GET / HTTP/1.1\r\ntransfer-encoding: x\r\nContent-Length: 1\r\n\r\n", -501},
+		{"GET\r\n\r\n", 0}, /* the library hangs up without a word */
+		{"GET /hello\r\n\r\n", 400},
+		{"GET /hello HTTP/2.0\r\n\r\n", 505},
+		{"GET /hello HTTP/1.x\r\n\r\n", 400},
+		{"GET /hello HTTP/1.1\r\nA\r\n\r\n", 400},
+		{"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505},
+		{"G@T /hello HTTP/1.1\r\n\r\n", 405},
+		{"GET * HTTP/1.1\r\n\r\n", 404},
+		{"POST /echo HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400},
+		{"POST /echo HTTP/1.1\r\nContent-Length: 1x\r\n\r\n", 400},
+		{"POST /echo HTTP/1.1\r\nContent-Length:\r\n\r\n", 400},
+		{"POST /echo HTTP/1.1\r\nContent-Length: 18446744073709551616\r\n\r\n", 413},
+		{"POST /echo HTTP/1.1\r\nContent-Length: 18446744073709551615\r\n\r\n", 413},
+		{"POST /echo HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 411},
+		{"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+		 411},
+		{"POST /echo HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"
+		 "3\r\nabc\r\n0\r\n\r\n",
+		 411},
+		{"GET /hello HTTP/1.1\r\nContent-Length: 20001\r\n\r\n", 413},
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct http_head head;
-		int result =
-			http_head_parse((const uint8_t *)rows[i].text, strlen(rows[i].text), &head);
-		if (result != rows[i].result)
-			fail_msg("%s: %d", rows[i].text, result);
+		char buf[1024];
+		int status = ask(f, rows[i].text, strlen(rows[i].text), buf, sizeof(buf));
+		if (status != rows[i].status)
+			fail_msg("%s: %d, %s", rows[i].text, status, buf);
 	}
+	assert_int_equal(f->calls, 0);
 }
 
-static void http_head_parse_reads_the_fields(void **state)
+/* Whatever comes, a connection ends and the next request is answered. */
+static void http_server_bears_random_bytes(void **state)
 {
-	(void)state;
-	static const char text[] = "POST /a/b?c HTTP/1.1\r\nX: y\r\nContent-Length: 17\r\n\r\nbody";
-	struct http_head head;
-	assert_int_equal(http_head_parse((const uint8_t *)text, sizeof(text) - 1, &head), 0);
-	assert_true(head.is_known);
-	assert_int_equal(head.method, HTTP_POST);
-	assert_string_equal(head.path, "/a/b");
-	assert_int_equal(head.body_bytes, 17);
-	assert_int_equal(head.head_bytes, sizeof(text) - 1 - 4);
+	struct fixture *f = *state;
+	static const char good[] = "POST /echo?a=%41 HTTP/1.1\r\nHost: x\r\nCookie: a=b; c\r\n"
+				   "Expect: 100-continue\r\nContent-Length: 12\r\n\r\nabcdefghijkl";
+	unsigned seed = 7;
+	for (unsigned i = 0; i < 60; i++) {
+		char text[sizeof(good)];
+		char buf[2048];
+		memcpy(text, good, sizeof(good));
+		for (unsigned flips = rand_r(&seed) % 6; flips > 0; flips--)
+			text[(unsigned)rand_r(&seed) % sizeof(good)] = (char)rand_r(&seed);
+		int fd = raw_connect(f->server);
+		raw_send(f, fd, text, 1 + (unsigned)rand_r(&seed) % sizeof(good));
+		shutdown(fd, SHUT_WR);
+		raw_read(f, fd, buf, sizeof(buf));
+		close(fd);
+	}
+	wait_for_none(f, f->server);
+	char buf[200];
+	assert_int_equal(ask(f, "GET /hello HTTP/1.1\r\n\r\n", 23, buf, sizeof(buf)), 200);
+}
 
-	char longest[300];
-	snprintf(longest, sizeof(longest), "GET /%0126d HTTP/1.1\r\n\r\n", 0);
-	assert_int_equal(http_head_parse((uint8_t *)longest, strlen(longest), &head), 0);
-	assert_int_equal(strlen(head.path), HTTP_PATH_BYTES - 1);
-	snprintf(longest, sizeof(longest), "GET /%0127d HTTP/1.1\r\n\r\n", 0);
-	assert_int_equal(http_head_parse((uint8_t *)longest, strlen(longest), &head), -414);
+/* Its length alone refuses a body: no byte of it is waited for, and not one kept. */
+static void http_server_refuses_a_large_body(void **state)
+{
+	struct fixture *f = *state;
+	char head[100];
+	char buf[500];
+	char *rest = calloc(1, LARGE_BYTES);
+	assert_non_null(rest);
+	int n = snprintf(head, sizeof(head), "POST /echo HTTP/1.1\r\nContent-Length: %u\r\n\r\n",
+			 LARGE_BYTES);
+	assert_int_equal(ask(f, head, (size_t)n, buf, sizeof(buf)), 413);
+
+	int fd = raw_connect(f->server); /* one who sends it nevertheless is hung up on */
+	raw_send(f, fd, head, (size_t)n);
+	raw_send(f, fd, rest, LARGE_BYTES);
+	raw_read(f, fd, buf, sizeof(buf));
+	close(fd);
+	wait_for_none(f, f->server);
+	assert_int_equal(f->calls, 0);
+	free(rest);
+}
+
+static void http_server_answers_one_request_a_connection(void **state)
+{
+	struct fixture *f = *state;
+	static const char two[] = "GET /hello HTTP/1.1\r\nConnection: keep-alive\r\n\r\n"
+				  "GET /hello HTTP/1.1\r\n\r\n";
+	char buf[1000];
+	assert_int_equal(ask(f, two, sizeof(two) - 1, buf, sizeof(buf)), 200);
+	assert_null(strstr(strstr(buf, "HTTP/1.1 ") + 1, "HTTP/1.1 "));
+	assert_int_equal(f->calls, 1);
+	assert_null(strcasestr(buf, "\r\nServer:"));
+	assert_null(strcasestr(buf, "\r\nDate:"));
+}
+
+static const char ask_large[] = "GET /large HTTP/1.1\r\n\r\n";
+
+/* Many take the one body, each at its own pace; they have shut their sending side. */
+static void http_server_shares_a_body(void **state)
+{
+	struct fixture *f = *state;
+	enum { MANY = 8 };
+	int fds[MANY];
+	char *buf = malloc(LARGE_BYTES + 1000);
+	assert_non_null(buf);
+	for (unsigned i = 0; i < MANY; i++) {
+		fds[i] = raw_connect(f->server);
+		raw_send(f, fds[i], ask_large, sizeof(ask_large) - 1);
+		shutdown(fds[i], SHUT_WR);
+	}
+	http_body_unref(f->large); /* the answers under way have references of their own */
+	f->large = NULL;
+	for (unsigned i = 0; i < MANY; i++) {
+		size_t n = raw_read(f, fds[i], buf, LARGE_BYTES + 1000);
+		assert_true(n > LARGE_BYTES);
+		for (size_t j = 0; j < LARGE_BYTES; j += 997)
+			assert_int_equal((uint8_t)buf[n - LARGE_BYTES + j], large_byte(j));
+		close(fds[i]);
+	}
+	free(buf);
+}
+
+static void http_server_ends_a_slow_reader(void **state)
+{
+	struct fixture *f = *state;
+	struct http_server_config c = {.request_ms = PATIENT_MS, .reply_ms = SHORT_MS};
+	struct http_server *s;
+	assert_int_equal(addr_parse_ip("127.0.0.1", &c.bind), 0);
+	assert_int_equal(http_server_open(f->base, &c, &s), 0);
+	assert_int_equal(http_server_add(s, HTTP_GET, "/large", on_large, f), 0);
+	char few[1000];
+	int fd = raw_connect_room(s, LITTLE_ROOM_BYTES); /* else the kernel takes all of it */
+	nsec_t start = clock_now();
+	raw_send(f, fd, ask_large, sizeof(ask_large) - 1);
+	while (recv(fd, few, sizeof(few), 0) < 0 && clock_now() - start < GIVE_UP_NS)
+		turn(f);
+	assert_int_equal(http_server_connections(s), 1);
+	while (http_server_connections(s) > 0 && clock_now() - start < GIVE_UP_NS) {
+		recv(fd, few, 1, 0); /* a byte now and then prolongs nothing */
+		turn(f);
+	}
+	assert_int_equal(http_server_connections(s), 0);
+	assert_true(clock_now() - start >= (SHORT_MS - 30) * NSEC_PER_MSEC);
+	close(fd);
+	http_server_close(s);
+}
+
+/* The server goes while requests and answers are half done; memory is the sanitizer's to check. */
+static void http_server_closes_while_busy(void **state)
+{
+	struct fixture *f = *state;
+	struct http_server *s = open_server(f, "127.0.0.1", 0, PATIENT_MS);
+	static const char *const halves[] = {
+		"", "GET /he", "POST /echo HTTP/1.1\r\nContent-Length: 100\r\n\r\nabc", ask_large};
+	enum { HALVES = sizeof(halves) / sizeof(halves[0]) };
+	int fds[HALVES];
+	char few[1000];
+	for (unsigned i = 0; i < HALVES; i++) {
+		fds[i] = raw_connect_room(s, LITTLE_ROOM_BYTES);
+		raw_send(f, fds[i], halves[i], strlen(halves[i]));
+	}
+	nsec_t end = clock_now() + GIVE_UP_NS;
+	while (recv(fds[HALVES - 1], few, sizeof(few), 0) < 0 && clock_now() < end)
+		turn(f);
+	assert_int_equal(http_server_connections(s), HALVES);
+	http_server_close(s);
+	for (unsigned i = 0; i < HALVES; i++) {
+		ssize_t n;
+		while ((n = recv(fds[i], few, sizeof(few), 0)) > 0)
+			;
+		assert_true(n == 0 || errno != EAGAIN);
+		close(fds[i]);
+	}
 }
 
 /* ---- fetch ---- */
@@ -429,11 +553,6 @@ struct result {
 	const struct fixture *f;
 	struct http_fetch *cancel; /* another one, from the callback */
 };
-
-static uint8_t large_byte(size_t i)
-{
-	return (uint8_t)(i * 31 >> 3);
-}
 
 static void on_done(void *arg, int status, const uint8_t *body, size_t n, const char *failure)
 {
@@ -728,8 +847,13 @@ int main(void)
 		WITH_SERVER(http_server_limits_connections),
 		WITH_SERVER(http_server_limits_one_source),
 		WITH_SERVER(http_server_says_why_not),
-		cmocka_unit_test(http_head_parse_table),
-		cmocka_unit_test(http_head_parse_reads_the_fields),
+		WITH_SERVER(http_server_refuses_what_is_no_http),
+		WITH_SERVER(http_server_bears_random_bytes),
+		WITH_SERVER(http_server_refuses_a_large_body),
+		WITH_SERVER(http_server_answers_one_request_a_connection),
+		WITH_SERVER(http_server_shares_a_body),
+		WITH_SERVER(http_server_ends_a_slow_reader),
+		WITH_SERVER(http_server_closes_while_busy),
 		WITH_SERVER(http_fetch_gets_and_posts),
 		WITH_SERVER(http_fetch_over_ipv6_and_from_a_source),
 		WITH_SERVER(http_fetch_bounds_size_and_time),
