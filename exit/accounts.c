@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -57,6 +58,7 @@ static const char *const query_sql[QUERIES] = {
 };
 
 struct accounts {
+	int folder; /* locked while the file is opened and closed */
 	sqlite3 *db;
 	sqlite3_stmt *query[QUERIES];
 	int64_t data_version;
@@ -270,30 +272,66 @@ static int prepare(struct accounts *a, char *err)
 	return rc == SQLITE_OK ? 0 : fail_sqlite(a, rc, err);
 }
 
-int accounts_open(const char *path, struct accounts **ret, char err[ACCOUNT_ERROR_BYTES])
+/* To switch to WAL, and to fold the log back at the end, SQLite needs the file for itself and does
+ * not wait for it: those who open and close wait here for each other. */
+static int lock_folder(const char *path, int *ret_fd)
 {
-	int code = make_file(path, err);
-	struct accounts *a;
-	int rc;
+	const char *slash = strrchr(path, '/');
+	char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	int fd, e;
+
+	if (!folder)
+		return -ENOMEM;
+	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	e = errno;
+	free(folder);
+	if (fd < 0)
+		return -e;
+	while (flock(fd, LOCK_EX) < 0) {
+		e = errno;
+		if (e != EINTR) {
+			close(fd);
+			return -e;
+		}
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+static int open_locked(struct accounts *a, const char *path, char *err)
+{
+	int code = make_file(path, err), rc;
 
 	if (code)
 		return code;
-	a = calloc(1, sizeof(*a));
+	rc = sqlite3_open_v2(path, &a->db,
+			     SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+			     NULL);
+	code = rc == SQLITE_OK ? set_up(a, err) : fail_sqlite(a, rc, err);
+	return code ? code : prepare(a, err);
+}
+
+int accounts_open(const char *path, struct accounts **ret, char err[ACCOUNT_ERROR_BYTES])
+{
+	struct accounts *a = calloc(1, sizeof(*a));
+	int code;
+
 	if (!a)
 		return fail(err, -ENOMEM, "accounts %.*s: no memory to open them", SHOWN_CHARS,
 			    path);
 	snprintf(a->path, sizeof(a->path), "%.*s", SHOWN_CHARS, path);
-	rc = sqlite3_open_v2(path, &a->db,
-			     SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE |
-				     SQLITE_OPEN_NOFOLLOW,
-			     NULL);
-	code = rc == SQLITE_OK ? set_up(a, err) : fail_sqlite(a, rc, err);
-	if (!code)
-		code = prepare(a, err);
+	a->folder = -1;
+	code = lock_folder(path, &a->folder);
+	if (code)
+		fail(err, code, "accounts %s: their folder cannot be opened: %s; check the path",
+		     a->path, strerror(-code));
+	else
+		code = open_locked(a, path, err);
 	if (code) {
 		accounts_close(a);
 		return code;
 	}
+	flock(a->folder, LOCK_UN);
 	*ret = a;
 	return 0;
 }
@@ -302,9 +340,13 @@ void accounts_close(struct accounts *a)
 {
 	if (!a)
 		return;
+	if (a->folder >= 0)
+		flock(a->folder, LOCK_EX); /* has it already after a failed open */
 	for (unsigned i = 0; i < QUERIES; i++)
 		sqlite3_finalize(a->query[i]);
 	sqlite3_close(a->db);
+	if (a->folder >= 0)
+		close(a->folder);
 	free(a);
 }
 
