@@ -16,11 +16,12 @@ struct session_client_ops {
 	/* A first GRANT or an UPDATE. False: refused (lease, DNS or MTU that no honest exit gives): session over. */
 	bool (*on_grant)(void *arg, const struct msg_grant *g, nsec_t now);
 	void (*on_deny)(void *arg, const struct msg_deny *d, nsec_t now);
-	/* CLOSE from the exit, or a grant that on_grant refused. */
+	/* CLOSE from the exit (reason: enum deny_reason), or a grant that on_grant refused (CLOSE_PROTOCOL). */
 	void (*on_closed)(void *arg, uint8_t reason, nsec_t now);
 	/* The exit knows path p as one of this session's (after GRANT on it, or BOUND). */
 	void (*on_bound)(void *arg, struct path *p, uint32_t prio, nsec_t now);
-	/* BOUND with status 1: the exit lost the session; AUTH was sent anew on p. */
+	/* BOUND with status 1: the exit lost the session, there is no grant any more. The caller decides which path
+	 * asks anew: session_client_join(). */
 	void (*on_unknown)(void *arg, struct path *p, nsec_t now);
 	/* A PING of ours came back on p after rtt; datagram is the size that it proved. */
 	void (*on_pong)(void *arg, struct path *p, nsec_t rtt, size_t datagram, nsec_t now);
@@ -39,11 +40,14 @@ struct session_client_config {
 	uint8_t padding; /* enum padding */
 };
 
+/* NULL without memory. Callbacks may call session_client_join, _leave and _ping; not _free. */
 struct session_client *session_client_new(const struct session_client_config *c);
 void session_client_free(struct session_client *s);
-/* AUTH on p when there is no session, else BIND at prio. Repeats after 1, 2, 4 s with the same seq, each at a smaller
- * full size than the one before (docs/PROTOCOL.md: the answer has the size of the question, so it proves both ways). */
+/* AUTH on p when there is no session, else BIND at prio. One AUTH at a time: the caller sees to it. Repeats after 1, 2, 4 s
+ * with the same seq, each at a smaller full size than the one before (docs/PROTOCOL.md: the answer has the size of the
+ * question, so it proves both ways); at the path's size once that is proven. */
 void session_client_join(struct session_client *s, struct path *p, uint32_t prio, nsec_t now);
+/* Ask for life on p, which has joined: a datagram of full_dgram bytes, or a small one for 0. Four are remembered. */
 void session_client_ping(struct session_client *s, struct path *p, uint16_t full_dgram, nsec_t now);
 /* p goes away: forget it. */
 void session_client_leave(struct session_client *s, struct path *p);

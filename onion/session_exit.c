@@ -1,76 +1,58 @@
-/* onion/session_exit.c - see session_exit.h.
+/* onion/session_exit.c - what clients say to the exit and what it says to them. See session_exit.h;
+ * the tables behind it are in session_exit_table.c.
  *
- * A circuit that ends here has a record (struct end) from on_end to on_end_gone. A session has a lease and up to
- * SESSION_PATHS_MOST bound ends; packets for the lease go to the one with the highest prio, then the newest BIND.
+ * A question (AUTH, BIND) comes in a full-size datagram and its answer goes out in one of that
+ * size, so no answer is ever longer than what asked for it, and GRANT, DENY and BOUND look the
+ * same.
  */
-#include "onion/session_exit.h"
-#include <errno.h>
+#include "onion/session_exit_state.h"
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include "crypto/kdf.h"
 
+#define AUTH_PRIO     1 /* what a path that sent AUTH counts as */
 #define REFUSED_PER_S 10
+#define FULL_RETRY_S  60
 #define TICK_NSEC     NSEC_PER_SEC
-#define BUCKETS       4096 /* of sessions by id, of ends by circuit */
+#define PING_BYTES    8
+#define CLOSE_BYTES   1
 
-struct exit_session;
-
-/* One circuit that ends here. */
-struct end {
-	struct circuit *circuit;
-	uint8_t h[32], res[32];
-	uint32_t seq;      /* newest of the client's that was acted upon */
-	unsigned auths;
-	struct exit_session *session; /* NULL until GRANT or BOUND */
-	uint32_t prio;
-	uint64_t bound;    /* order of BINDs; the larger the newer */
-	uint8_t answer[256]; /* the last GRANT, DENY or BOUND as plain, for a repeat of its question */
-	size_t answer_bytes;
-	uint32_t answer_seq; /* 0: none */
-	LIST_ENTRY(end) all;
-	TAILQ_ENTRY(end) of_session;
-};
-
-struct exit_session {
-	struct session_data *data;
-	uint8_t id[SESSION_ID_BYTES];
-	uint8_t rs[32];
-	bool has_token;
-	uint8_t token_pk[32];
-	struct msg_grant grant;
-	uint64_t expires_unix; /* 0: never */
-	nsec_t silent_since;   /* without a path; NSEC_NEVER: it has one */
-	nsec_t last_auth;
-	nsec_t refused_window;
-	unsigned refused, paths;
-	TAILQ_HEAD(, end) ends;
-	LIST_ENTRY(exit_session) bucket;
-	TAILQ_ENTRY(exit_session) all;
-};
-
-LIST_HEAD(end_list, end);
-
-struct exit_sessions {
-	struct exit_sessions_config config;
-	struct end_list ends[BUCKETS];
-	TAILQ_HEAD(, exit_session) sessions;
-	LIST_HEAD(, exit_session) bucket[BUCKETS];
-	uint32_t count;
-	uint64_t binds;
-	nsec_t next_tick;
+/* A message of a client's on its way to its handler. */
+struct message {
+	struct session_head head;
+	const uint8_t *body;
+	uint16_t datagram; /* bytes that it came in */
+	uint16_t full;	   /* the full size that this is, rounded down */
+	nsec_t now;
 };
 
 struct exit_sessions *exit_sessions_new(const struct exit_sessions_config *c, nsec_t now)
 {
 	struct exit_sessions *s = calloc(1, sizeof(*s));
-
 	if (!s)
 		return NULL;
 	s->config = *c;
-	TAILQ_INIT(&s->sessions);
 	s->next_tick = now + TICK_NSEC;
+	if (exit_tables_init(s) < 0) {
+		exit_tables_done(s);
+		free(s);
+		return NULL;
+	}
 	return s;
+}
+
+void exit_sessions_free(struct exit_sessions *s)
+{
+	if (!s)
+		return;
+	struct exit_session *x;
+	while ((x = TAILQ_FIRST(&s->sessions)))
+		exit_session_end(s, x, 0);
+	struct end *e;
+	while ((e = LIST_FIRST(&s->all_ends)))
+		exit_end_free(s, e, 0);
+	exit_tables_done(s);
+	free(s);
 }
 
 static void count(struct exit_sessions *s, enum drop why)
@@ -78,500 +60,366 @@ static void count(struct exit_sessions *s, enum drop why)
 	drops_add(s->config.env->drops, why);
 }
 
-/* --- which circuit carries a session's packets --- */
-
-static void choose_active(struct exit_session *x)
-{
-	struct end *best = NULL, *e;
-
-	TAILQ_FOREACH(e, &x->ends, of_session)
-		if (!best || e->prio > best->prio || (e->prio == best->prio && e->bound > best->bound))
-			best = e;
-	atomic_store_explicit(&x->data->active, best ? best->circuit : NULL, memory_order_release);
-}
-
-static void unbind(struct exit_sessions *s, struct end *e, nsec_t now)
-{
-	struct exit_session *x = e->session;
-
-	if (!x)
-		return;
-	TAILQ_REMOVE(&x->ends, e, of_session);
-	x->paths--;
-	e->session = NULL;
-	atomic_store_explicit(&e->circuit->session, NULL, memory_order_release);
-	choose_active(x);
-	if (!x->paths)
-		x->silent_since = now;
-	circuits_end_granted(s->config.circuits, e->circuit, false);
-}
-
-static void bind_end(struct exit_sessions *s, struct end *e, struct exit_session *x, uint32_t prio)
-{
-	e->prio = prio;
-	e->bound = ++s->binds;
-	if (e->session != x) {
-		TAILQ_INSERT_TAIL(&x->ends, e, of_session);
-		x->paths++;
-		e->session = x;
-		circuits_end_granted(s->config.circuits, e->circuit, true);
-		atomic_store_explicit(&e->circuit->session, x->data, memory_order_release);
-	}
-	x->silent_since = NSEC_NEVER;
-	choose_active(x);
-}
-
-/* A fifth path takes the place of the one with the lowest prio, the oldest BIND first. */
-static void make_room(struct exit_sessions *s, struct exit_session *x, nsec_t now)
-{
-	struct end *worst = NULL, *e;
-
-	if (x->paths < SESSION_PATHS_MOST)
-		return;
-	TAILQ_FOREACH(e, &x->ends, of_session)
-		if (!worst || e->prio < worst->prio || (e->prio == worst->prio && e->bound < worst->bound))
-			worst = e;
-	unbind(s, worst, now);
-}
-
-/* --- sessions --- */
-
-static unsigned bucket_of(const uint8_t id[SESSION_ID_BYTES])
-{
-	return (id[0] | (unsigned)id[1] << 8) % BUCKETS;
-}
-
-static struct exit_session *find_session(struct exit_sessions *s, const uint8_t id[SESSION_ID_BYTES])
-{
-	struct exit_session *x;
-
-	LIST_FOREACH(x, &s->bucket[bucket_of(id)], bucket)
-		if (equal_ct(x->id, id, SESSION_ID_BYTES))
-			return x;
-	return NULL;
-}
-
-static void free_data(void *p)
-{
-	free(p);
-}
-
-static void end_session(struct exit_sessions *s, struct exit_session *x, nsec_t now)
-{
-	struct end *e;
-
-	while ((e = TAILQ_FIRST(&x->ends)))
-		unbind(s, e, now);
-	s->config.ops.lease_drop(s->config.ops.arg, x->data);
-	s->config.env->retire(s->config.env->arg, x->data, free_data);
-	TAILQ_REMOVE(&s->sessions, x, all);
-	LIST_REMOVE(x, bucket);
-	s->count--;
-	wipe(x, sizeof(*x));
-	free(x);
-}
-
-/* The token's sessions, and the one among them that was silent longest. */
-static unsigned sessions_of(struct exit_sessions *s, const struct msg_auth *a, struct exit_session **ret_oldest)
-{
-	struct exit_session *x;
-	unsigned n = 0;
-	nsec_t oldest = NSEC_NEVER;
-
-	TAILQ_FOREACH(x, &s->sessions, all) {
-		nsec_t heard = atomic_load_explicit(&x->data->last_rx, memory_order_relaxed);
-
-		if (!x->has_token || memcmp(x->token_pk, a->token_pk, 32))
-			continue;
-		n++;
-		if (heard < oldest) {
-			oldest = heard;
-			*ret_oldest = x;
-		}
-	}
-	return n;
-}
-
-static void fill_grant(struct exit_sessions *s, struct exit_session *x, const struct msg_auth *a,
-		       const struct token_verdict *v, unsigned slots, uint16_t full)
-{
-	struct msg_grant *g = &x->grant;
-	uint64_t now = s->config.ops.unix_seconds(s->config.ops.arg);
-
-	memcpy(g->session_id, x->id, SESSION_ID_BYTES);
-	g->lease4 = x->data->lease4;
-	g->lease6 = x->data->lease6;
-	g->ndns = a->wants & WANT_DNS ? s->config.ndns : 0;
-	memcpy(g->dns, s->config.dns, sizeof(g->dns));
-	g->mtu = (uint16_t)inner_mtu(full, slots);
-	g->up_kbps = v->up_kbps;
-	g->down_kbps = v->down_kbps;
-	g->quota_left = v->quota_left;
-	g->idle_s = s->config.idle_s;
-	g->expires_s = UINT32_MAX;
-	if (v->expires_unix)
-		g->expires_s = v->expires_unix > now ? (uint32_t)(v->expires_unix - now) : 0;
-	g->max_paths = SESSION_PATHS_MOST;
-	memcpy(g->policy_hash, s->config.policy_hash, 32);
-	x->expires_unix = v->expires_unix;
-}
-
-static struct exit_session *new_session(struct exit_sessions *s, struct end *e, const struct msg_auth *a, nsec_t now)
-{
-	struct exit_session *x = calloc(1, sizeof(*x));
-	struct session_data *d = calloc(1, sizeof(*d));
-
-	if (!x || !d || s->config.ops.lease(s->config.ops.arg, d, a->wants)) {
-		free(x);
-		free(d);
-		return NULL;
-	}
-	x->data = d;
-	d->control = x;
-	atomic_store_explicit(&d->last_rx, now, memory_order_relaxed);
-	do
-		rng_bytes(s->config.env->rng, x->id, sizeof(x->id));
-	while (find_session(s, x->id));
-	session_secret(e->res, x->id, x->rs);
-	x->has_token = a->method == AUTH_TOKEN;
-	memcpy(x->token_pk, a->token_pk, 32);
-	TAILQ_INIT(&x->ends);
-	TAILQ_INSERT_TAIL(&s->sessions, x, all);
-	LIST_INSERT_HEAD(&s->bucket[bucket_of(x->id)], x, bucket);
-	s->count++;
-	return x;
-}
-
 /* --- answers --- */
 
-static unsigned slots_of(const struct end *e)
-{
-	return e->circuit->forward.fill + 1u;
-}
-
-static void send_plain(struct exit_sessions *s, struct end *e, const uint8_t *plain, size_t n, uint16_t full,
-		       enum padding how)
+/* Seal plain into one datagram of at most `full` bytes (0: the circuit's own size) and send it.
+ * What does not fit or has no key left is counted by circuit_seal(). */
+static void send_plain(struct exit_sessions *s, struct end *e, const uint8_t *plain, size_t n,
+		       uint16_t full, enum padding how, nsec_t now)
 {
 	const struct onion_env *env = s->config.env;
+	const struct addr *to =
+		atomic_load_explicit(&e->circuit->back_link->remote, memory_order_acquire);
 	uint8_t room[DATAGRAM_MAX];
-	const struct addr *to;
-
-	if (n > sizeof(room) - HEADER_BYTES)
+	if (!to || n == 0 || n > sizeof(room) - HEADER_BYTES)
 		return;
 	memcpy(room + HEADER_BYTES, plain, n);
+	env->dp->now = now;
 	n = circuit_seal(env->dp, e->circuit, room, n, full, how);
-	if (!n)
-		return;
-	to = atomic_load_explicit(&e->circuit->back_link->remote, memory_order_acquire);
-	env->send(env->arg, to, room, n);
+	if (n > 0)
+		env->send(env->arg, to, room, n);
 }
 
-/* Keep the answer for a repeat of the question, and send it in a datagram of the question's size. */
-static void answer(struct exit_sessions *s, struct end *e, uint8_t type, uint32_t seq, const uint8_t *body, size_t n,
-		   uint16_t full)
+/* Keep the answer for a repeat of the question, and send it in a datagram of the question's size.
+ */
+static void answer(struct exit_sessions *s, struct end *e, const struct message *m, uint8_t type,
+		   const uint8_t *body, size_t n)
 {
-	e->answer_bytes = session_write(e->answer, sizeof(e->answer), type, seq, body, n);
-	e->answer_seq = seq;
-	send_plain(s, e, e->answer, e->answer_bytes, full, PAD_FULL);
+	e->answer_bytes = session_write(e->answer, sizeof(e->answer), type, m->head.seq, body, n);
+	e->question = m->head.type;
+	send_plain(s, e, e->answer, e->answer_bytes, m->full, PAD_FULL, m->now);
 }
 
-static void deny(struct exit_sessions *s, struct end *e, uint32_t seq, uint8_t reason, uint32_t retry_s, uint16_t full)
+static void deny(struct exit_sessions *s, struct end *e, const struct message *m, uint8_t reason,
+		 uint32_t retry_s)
 {
-	struct msg_deny d = {.reason = reason, .retry_s = retry_s};
-	uint8_t body[16];
-
+	const struct msg_deny d = {.reason = reason, .retry_s = retry_s};
+	uint8_t body[ANSWER_MOST];
 	count(s, reason == DENY_FULL ? DROP_SESSION_FULL : DROP_SESSION_AUTH);
-	answer(s, e, SESSION_DENY, seq, body, msg_deny_write(body, sizeof(body), &d), full);
+	answer(s, e, m, SESSION_DENY, body, msg_deny_write(body, sizeof(body), &d));
 }
 
-static void send_grant(struct exit_sessions *s, struct end *e, const struct exit_session *x, uint8_t type, uint32_t seq,
-		       uint16_t full)
-{
-	uint8_t body[256];
-	size_t n = msg_grant_write(body, sizeof(body), &x->grant);
-
-	answer(s, e, type, seq, body, n, full);
-}
-
-/* --- what the client says --- */
-
-static void grant(struct exit_sessions *s, struct end *e, const struct msg_auth *a, const struct token_verdict *v,
-		  uint32_t seq, uint16_t full, nsec_t now)
-{
-	uint32_t most = v->max_sessions ? v->max_sessions : SESSION_TOKEN_MOST;
-	struct exit_session *oldest = NULL, *x;
-
-	if (a->method == AUTH_TOKEN && sessions_of(s, a, &oldest) >= most && oldest)
-		end_session(s, oldest, now);
-	x = s->count < s->config.sessions_most ? new_session(s, e, a, now) : NULL;
-	if (!x) {
-		deny(s, e, seq, DENY_FULL, 60, full);
-		return;
-	}
-	fill_grant(s, x, a, v, slots_of(e), full);
-	if (e->session)
-		unbind(s, e, now);
-	atomic_store_explicit(&e->circuit->padding, a->padding, memory_order_relaxed);
-	bind_end(s, e, x, 1);
-	send_grant(s, e, x, SESSION_GRANT, seq, full);
-}
-
-static void on_auth(struct exit_sessions *s, struct end *e, const struct session_head *head, const uint8_t *body,
-		    uint16_t full, nsec_t now)
-{
-	struct token_verdict v = {0};
-	struct msg_auth a;
-	bool signed_well;
-
-	if (!msg_auth_parse(body, head->len, &a)) {
-		count(s, DROP_SESSION_FORMAT);
-		return;
-	}
-	if (e->auths++ >= SESSION_AUTHS_MOST) {
-		count(s, DROP_SESSION_AUTH);
-		circuits_close_end(s->config.circuits, e->circuit, CLOSE_PROTOCOL, now);
-		return;
-	}
-	/* The same work for every answer: the signature is checked and the account looked up in any case. */
-	signed_well = a.method == AUTH_OPEN || msg_auth_verify(&a, s->config.id, e->h);
-	s->config.ops.judge(s->config.ops.arg, a.method == AUTH_TOKEN ? a.token_pk : NULL, &v);
-	if (!signed_well)
-		v = (struct token_verdict){.deny = DENY_BAD_TOKEN};
-	atomic_store_explicit(&e->circuit->full_dgram, full, memory_order_relaxed);
-	if (v.deny)
-		deny(s, e, head->seq, v.deny, v.retry_s, full);
-	else
-		grant(s, e, &a, &v, head->seq, full, now);
-}
-
-static void on_bind(struct exit_sessions *s, struct end *e, const struct session_head *head, const uint8_t *body,
-		    uint16_t full, nsec_t now)
-{
-	struct msg_bound answer_msg = {0};
-	uint8_t mac[32], out[16];
-	struct exit_session *x;
-	struct msg_bind b;
-
-	if (!msg_bind_parse(body, head->len, &b)) {
-		count(s, DROP_SESSION_FORMAT);
-		return;
-	}
-	x = find_session(s, b.session_id);
-	if (x) {
-		msg_bind_mac(x->rs, s->config.id, e->h, head->seq, b.prio, mac);
-		if (!equal_ct(mac, b.mac, sizeof(mac))) {
-			count(s, DROP_SESSION_BIND);
-			return;
-		}
-		if (e->session && e->session != x)
-			unbind(s, e, now);
-		if (!e->session)
-			make_room(s, x, now);
-		bind_end(s, e, x, b.prio);
-		atomic_store_explicit(&e->circuit->full_dgram, full, memory_order_relaxed);
-	} else {
-		answer_msg.status = 1;
-		count(s, DROP_SESSION_BIND);
-	}
-	answer_msg.prio = b.prio;
-	answer(s, e, SESSION_BOUND, head->seq, out, msg_bound_write(out, sizeof(out), &answer_msg), full);
-}
-
-static void on_ping(struct exit_sessions *s, struct end *e, const struct session_head *head, const uint8_t *body,
-		    uint16_t datagram)
-{
-	uint8_t plain[SESSION_HEAD_BYTES + 8];
-	size_t n;
-
-	if (head->len != 8) {
-		count(s, DROP_SESSION_FORMAT);
-		return;
-	}
-	n = session_write(plain, sizeof(plain), SESSION_PONG, head->seq, body, 8);
-	send_plain(s, e, plain, n, datagram, PAD_FULL);
-}
-
-static void on_close(struct exit_sessions *s, struct end *e, nsec_t now)
-{
-	if (!e->session) {
-		count(s, DROP_SESSION_STATE);
-		return;
-	}
-	end_session(s, e->session, now);
-}
-
-/* seq counts up on each path. A repeat of the last question gets the last answer; what is older is dropped. */
-static bool is_new(struct exit_sessions *s, struct end *e, const struct session_head *head, uint16_t full)
-{
-	if (head->seq > e->seq) {
-		e->seq = head->seq;
-		return true;
-	}
-	if (head->seq == e->answer_seq && head->seq)
-		send_plain(s, e, e->answer, e->answer_bytes, full, PAD_FULL);
-	else
-		count(s, DROP_SESSION_SEQ);
-	return false;
-}
-
-/* One table: what a client may say, and whether it needs a session. */
-static void dispatch(struct exit_sessions *s, struct end *e, const struct session_head *head, const uint8_t *body,
-		     uint16_t datagram, nsec_t now)
-{
-	uint16_t full = datagram_full_floor(datagram);
-
-	switch (head->type) {
-	case SESSION_AUTH:
-		on_auth(s, e, head, body, full, now);
-		break;
-	case SESSION_BIND:
-		on_bind(s, e, head, body, full, now);
-		break;
-	case SESSION_PING:
-		on_ping(s, e, head, body, datagram);
-		break;
-	case SESSION_CLOSE:
-		on_close(s, e, now);
-		break;
-	default:
-		count(s, DROP_SESSION_FORMAT);
-	}
-}
-
-static struct end_list *ends_of(struct exit_sessions *s, const struct circuit *c)
-{
-	return &s->ends[((uintptr_t)c >> 6) % BUCKETS];
-}
-
-static struct end *find_end(struct exit_sessions *s, const struct circuit *c)
-{
-	struct end *e;
-
-	LIST_FOREACH(e, ends_of(s, c), all)
-		if (e->circuit == c)
-			return e;
-	return NULL;
-}
-
-void exit_sessions_on_plain(struct exit_sessions *s, struct circuit *c, const uint8_t *plain, size_t n, size_t datagram,
-			    nsec_t now)
-{
-	struct end *e = find_end(s, c);
-	struct session_head head;
-	const uint8_t *body;
-
-	if (!e || datagram > DATAGRAM_MAX) {
-		count(s, DROP_SESSION_STATE);
-		return;
-	}
-	if (!session_head_parse(plain, n, &head, &body)) {
-		count(s, DROP_SESSION_FORMAT);
-		return;
-	}
-	if (is_new(s, e, &head, datagram_full_floor((uint16_t)datagram)))
-		dispatch(s, e, &head, body, (uint16_t)datagram, now);
-}
-
-/* --- from circuits --- */
-
-bool exit_sessions_on_end(struct exit_sessions *s, struct circuit *c, const uint8_t h[32], const uint8_t res[32],
-			  nsec_t now)
-{
-	struct end *e = calloc(1, sizeof(*e));
-
-	(void)now;
-	if (!e) {
-		count(s, DROP_NO_MEMORY);
-		return false;
-	}
-	e->circuit = c;
-	memcpy(e->h, h, 32);
-	memcpy(e->res, res, 32);
-	LIST_INSERT_HEAD(ends_of(s, c), e, all);
-	return true;
-}
-
-void exit_sessions_on_end_gone(struct exit_sessions *s, struct circuit *c, nsec_t now)
-{
-	struct end *e = find_end(s, c);
-
-	if (!e)
-		return;
-	unbind(s, e, now);
-	LIST_REMOVE(e, all);
-	wipe(e, sizeof(*e));
-	free(e);
-}
-
-/* --- what the exit says by itself --- */
-
-static void tell(struct exit_sessions *s, struct exit_session *x, uint8_t type, const uint8_t *body, size_t n)
+/* What the exit says by itself, on the path that carries the session's packets. */
+static void tell(struct exit_sessions *s, struct exit_session *x, uint8_t type, const uint8_t *body,
+		 size_t n, nsec_t now)
 {
 	uint8_t plain[SESSION_HEAD_BYTES + 64];
 	struct circuit *c = atomic_load_explicit(&x->data->active, memory_order_relaxed);
-	struct end *e = c ? find_end(s, c) : NULL;
-
+	struct end *e = c ? exit_end_find(s, c) : NULL;
 	if (!e)
 		return;
 	n = session_write(plain, sizeof(plain), type, 0, body, n);
-	send_plain(s, e, plain, n, 0, PAD_BUCKET);
-}
-
-void exit_sessions_refuse(struct exit_sessions *s, struct circuit *c, const struct msg_refused *m, nsec_t now)
-{
-	struct end *e = find_end(s, c);
-	uint8_t body[32];
-
-	if (!e || !e->session)
-		return;
-	if (now - e->session->refused_window >= NSEC_PER_SEC) {
-		e->session->refused_window = now;
-		e->session->refused = 0;
-	}
-	if (e->session->refused++ < REFUSED_PER_S)
-		tell(s, e->session, SESSION_REFUSED, body, msg_refused_write(body, sizeof(body), m));
+	send_plain(s, e, plain, n, 0, PAD_BUCKET, now);
 }
 
 static void close_session(struct exit_sessions *s, struct exit_session *x, uint8_t why, nsec_t now)
 {
-	tell(s, x, SESSION_CLOSE, &why, 1);
-	end_session(s, x, now);
+	tell(s, x, SESSION_CLOSE, &why, CLOSE_BYTES, now);
+	exit_session_end(s, x, now);
 }
 
-void exit_sessions_revoke(struct exit_sessions *s, const uint8_t token_pk[32], enum deny_reason why, nsec_t now)
-{
-	struct exit_session *x, *next;
+/* --- AUTH --- */
 
-	for (x = TAILQ_FIRST(&s->sessions); x; x = next) {
-		next = TAILQ_NEXT(x, all);
-		if (x->has_token && !memcmp(x->token_pk, token_pk, 32))
-			close_session(s, x, (uint8_t)why, now);
+static nsec_t heard_at(const struct exit_session *x)
+{
+	return atomic_load_explicit(&x->data->last_rx, memory_order_relaxed);
+}
+
+/* How many sessions the token has, and which of them was silent longest. */
+static uint32_t sessions_of(const struct exit_sessions *s, const uint8_t token_pk[32],
+			    struct exit_session **ret_oldest)
+{
+	struct exit_session *x = NULL, *oldest = NULL;
+	uint32_t n = 0;
+	for (; (x = exit_session_of_token(s, token_pk, x)); n++)
+		if (!oldest || heard_at(x) < heard_at(oldest))
+			oldest = x;
+	*ret_oldest = oldest;
+	return n;
+}
+
+/* A session that is asked for anew on its only path is over. The token's others give way when there
+ * are too many, the one silent longest first; and when the exit is full, those that no path
+ * carries. */
+static void make_place(struct exit_sessions *s, struct end *e, const struct msg_auth *a,
+		       uint32_t most, nsec_t now)
+{
+	struct exit_session *x = e->session;
+	exit_unbind(s, e, now);
+	if (x && x->paths == 0)
+		exit_session_end(s, x, now);
+	while (a->method == AUTH_TOKEN && sessions_of(s, a->token_pk, &x) >= most)
+		close_session(s, x, DENY_IN_USE, now);
+	if (s->count >= s->config.sessions_most && (x = exit_session_idlest(s)))
+		exit_session_end(s, x, now);
+}
+
+static void fill_grant(struct exit_sessions *s, struct exit_session *x, const struct msg_auth *a,
+		       const struct token_verdict *v, unsigned mtu)
+{
+	uint64_t now = s->config.ops.unix_seconds(s->config.ops.arg);
+	uint64_t left = v->expires_unix > now ? v->expires_unix - now : 0;
+	x->expires_unix = v->expires_unix;
+	x->grant = (struct msg_grant){
+		.lease4 = x->data->lease4,
+		.lease6 = x->data->lease6,
+		.ndns = a->wants & WANT_DNS ? s->config.ndns : 0,
+		.mtu = (uint16_t)mtu,
+		.up_kbps = v->up_kbps,
+		.down_kbps = v->down_kbps,
+		.quota_left = v->quota_left,
+		.idle_s = s->config.idle_s,
+		.expires_s = left < UINT32_MAX ? (uint32_t)left : UINT32_MAX - 1,
+		.max_paths = SESSION_PATHS_MOST,
+	};
+	if (!v->expires_unix)
+		x->grant.expires_s = UINT32_MAX;
+	memcpy(x->grant.session_id, x->id, SESSION_ID_BYTES);
+	memcpy(x->grant.dns, s->config.dns, sizeof(x->grant.dns));
+	memcpy(x->grant.policy_hash, s->config.policy_hash, 32);
+}
+
+static void grant(struct exit_sessions *s, struct end *e, const struct message *m,
+		  const struct msg_auth *a, const struct token_verdict *v)
+{
+	uint32_t most = v->max_sessions ? v->max_sessions : SESSION_TOKEN_MOST;
+	make_place(s, e, a, most, m->now);
+	struct exit_session *x = NULL;
+	if (s->count < s->config.sessions_most)
+		x = exit_session_new(s, e, a, m->now);
+	if (!x) {
+		deny(s, e, m, DENY_FULL, FULL_RETRY_S);
+		return;
 	}
+	/* fill_n is S - 1 at the last hop (PROTOCOL.md section 6). */
+	fill_grant(s, x, a, v, inner_mtu(m->full, e->circuit->forward.fill + 1u));
+	exit_bind(s, e, x, AUTH_PRIO, m->now);
+	uint8_t body[ANSWER_MOST];
+	answer(s, e, m, SESSION_GRANT, body, msg_grant_write(body, sizeof(body), &x->grant));
+}
+
+static void on_auth(struct exit_sessions *s, struct end *e, const struct message *m)
+{
+	struct msg_auth a;
+	if (!msg_auth_parse(m->body, m->head.len, &a)) {
+		count(s, DROP_SESSION_FORMAT);
+		return;
+	}
+	if (++e->auths > SESSION_AUTHS_MOST) {
+		count(s, DROP_SESSION_AUTH);
+		circuits_close_end(s->config.circuits, e->circuit, CLOSE_PROTOCOL, m->now);
+		return;
+	}
+	/* The same work for every answer: the signature is checked and the account looked up in any
+	 * case. */
+	bool signed_well = a.method == AUTH_OPEN || msg_auth_verify(&a, s->config.id, e->h);
+	struct token_verdict v = {0};
+	s->config.ops.judge(s->config.ops.arg, a.method == AUTH_TOKEN ? a.token_pk : NULL, &v);
+	if (!signed_well)
+		v = (struct token_verdict){.deny = DENY_BAD_TOKEN};
+	e->seq = m->head.seq;
+	atomic_store_explicit(&e->circuit->full_dgram, m->full, memory_order_relaxed);
+	if (v.deny)
+		deny(s, e, m, v.deny, v.retry_s);
+	else
+		grant(s, e, m, &a, &v);
+	if (!e->session && e->auths == SESSION_AUTHS_MOST)
+		circuits_close_end(s->config.circuits, e->circuit, CLOSE_PROTOCOL, m->now);
+}
+
+/* --- the other words --- */
+
+static void bound(struct exit_sessions *s, struct end *e, const struct message *m, uint8_t status,
+		  uint32_t prio)
+{
+	const struct msg_bound b = {.status = status, .prio = prio};
+	uint8_t body[ANSWER_MOST];
+	e->seq = m->head.seq;
+	atomic_store_explicit(&e->circuit->full_dgram, m->full, memory_order_relaxed);
+	answer(s, e, m, SESSION_BOUND, body, msg_bound_write(body, sizeof(body), &b));
+}
+
+static void on_bind(struct exit_sessions *s, struct end *e, const struct message *m)
+{
+	struct msg_bind b;
+	if (!msg_bind_parse(m->body, m->head.len, &b)) {
+		count(s, DROP_SESSION_FORMAT);
+		return;
+	}
+	struct exit_session *x = exit_session_find(s, b.session_id);
+	if (!x) {
+		count(s, DROP_SESSION_BIND);
+		bound(s, e, m, 1, b.prio);
+		return;
+	}
+	uint8_t mac[32];
+	msg_bind_mac(x->rs, s->config.id, e->h, m->head.seq, b.prio, mac);
+	if (!equal_ct(mac, b.mac, sizeof(mac))) {
+		count(s, DROP_SESSION_BIND);
+		return;
+	}
+	if (e->session != x)
+		exit_unbind(s, e, m->now);
+	exit_bind(s, e, x, b.prio, m->now);
+	bound(s, e, m, 0, b.prio);
+}
+
+/* Answered whatever its seq: it changes nothing, and may overtake a question or be overtaken. */
+static void on_ping(struct exit_sessions *s, struct end *e, const struct message *m)
+{
+	if (m->head.len != PING_BYTES) {
+		count(s, DROP_SESSION_FORMAT);
+		return;
+	}
+	uint8_t plain[SESSION_HEAD_BYTES + PING_BYTES];
+	size_t n =
+		session_write(plain, sizeof(plain), SESSION_PONG, m->head.seq, m->body, PING_BYTES);
+	send_plain(s, e, plain, n, m->datagram, PAD_FULL, m->now);
+}
+
+static void on_close(struct exit_sessions *s, struct end *e, const struct message *m)
+{
+	if (m->head.len != CLOSE_BYTES) {
+		count(s, DROP_SESSION_FORMAT);
+		return;
+	}
+	if (!e->session) {
+		count(s, DROP_SESSION_STATE);
+		return;
+	}
+	e->seq = m->head.seq;
+	e->question = 0;
+	exit_session_end(s, e->session, m->now);
+}
+
+/* What a client may say. `question`: in a full-size datagram, with an answer that is kept.
+ * `ordered`: seq counts. A handler may end the circuit: touch e no more behind it. */
+static const struct {
+	void (*handle)(struct exit_sessions *s, struct end *e, const struct message *m);
+	bool question, ordered;
+} rows[] = {
+	[SESSION_AUTH] = {on_auth, true, true},
+	[SESSION_BIND] = {on_bind, true, true},
+	[SESSION_PING] = {on_ping, false, false},
+	[SESSION_CLOSE] = {on_close, false, true},
+};
+
+/* seq counts up on each path. A repeat of the last question gets the last answer, and tells the
+ * largest size that may pass both ways; what is older is dropped. */
+static bool is_new(struct exit_sessions *s, struct end *e, const struct message *m)
+{
+	if (m->head.seq > e->seq)
+		return true;
+	if (m->head.seq != e->seq || m->head.type != e->question) {
+		count(s, DROP_SESSION_SEQ);
+		return false;
+	}
+	if (m->full < atomic_load_explicit(&e->circuit->full_dgram, memory_order_relaxed))
+		atomic_store_explicit(&e->circuit->full_dgram, m->full, memory_order_relaxed);
+	send_plain(s, e, e->answer, e->answer_bytes, m->full, PAD_FULL, m->now);
+	return false;
+}
+
+static void note_life(struct end *e, nsec_t now)
+{
+	if (e->session)
+		atomic_store_explicit(&e->session->data->last_rx, now, memory_order_relaxed);
+}
+
+void exit_sessions_on_plain(struct exit_sessions *s, struct circuit *c, const uint8_t *plain,
+			    size_t n, size_t datagram, nsec_t now)
+{
+	struct end *e = exit_end_find(s, c);
+	struct message m = {.now = now};
+	if (!e || datagram > DATAGRAM_MAX) {
+		count(s, DROP_SESSION_STATE);
+		return;
+	}
+	m.datagram = (uint16_t)datagram;
+	m.full = datagram_full_floor(m.datagram);
+	if (!session_head_parse(plain, n, &m.head, &m.body) ||
+	    m.head.type >= sizeof(rows) / sizeof(rows[0]) || !rows[m.head.type].handle ||
+	    (rows[m.head.type].question && datagram < DATAGRAM_FULL_LEAST)) {
+		count(s, DROP_SESSION_FORMAT);
+		return;
+	}
+	note_life(e, now);
+	if (!rows[m.head.type].ordered || is_new(s, e, &m))
+		rows[m.head.type].handle(s, e, &m);
+}
+
+/* --- from circuits --- */
+
+bool exit_sessions_on_end(struct exit_sessions *s, struct circuit *c, const uint8_t h[32],
+			  const uint8_t res[32], nsec_t now)
+{
+	(void)now;
+	if (exit_end_new(s, c, h, res))
+		return true;
+	count(s, DROP_NO_MEMORY);
+	return false;
+}
+
+void exit_sessions_on_end_gone(struct exit_sessions *s, struct circuit *c, nsec_t now)
+{
+	struct end *e = exit_end_find(s, c);
+	if (e)
+		exit_end_free(s, e, now);
+}
+
+/* --- what the exit says by itself --- */
+
+void exit_sessions_refuse(struct exit_sessions *s, struct circuit *c, const struct msg_refused *m,
+			  nsec_t now)
+{
+	struct end *e = exit_end_find(s, c);
+	struct exit_session *x = e ? e->session : NULL;
+	if (!x)
+		return;
+	if (now - x->refused_window >= NSEC_PER_SEC) {
+		x->refused_window = now;
+		x->refused = 0;
+	}
+	uint8_t body[32];
+	if (x->refused++ < REFUSED_PER_S)
+		tell(s, x, SESSION_REFUSED, body, msg_refused_write(body, sizeof(body), m), now);
+}
+
+void exit_sessions_revoke(struct exit_sessions *s, const uint8_t token_pk[32], enum deny_reason why,
+			  nsec_t now)
+{
+	struct exit_session *x;
+	while ((x = exit_session_of_token(s, token_pk, NULL)))
+		close_session(s, x, (uint8_t)why, now);
 }
 
 void exit_sessions_close_all(struct exit_sessions *s, nsec_t now)
 {
+	/* No CLOSE: an exit that restarts is asked anew (BOUND says unknown), and the client keeps
+	 * its wish. */
 	struct exit_session *x;
-
-	/* No CLOSE: an exit that restarts is asked anew (BOUND says unknown), and the client keeps its wish. */
 	while ((x = TAILQ_FIRST(&s->sessions)))
-		end_session(s, x, now);
+		exit_session_end(s, x, now);
 }
 
 /* --- time --- */
 
+static bool is_idle(const struct exit_sessions *s, const struct exit_session *x, nsec_t now)
+{
+	return x->silent_since != NSEC_NEVER &&
+	       now - x->silent_since >= s->config.idle_s * NSEC_PER_SEC;
+}
+
 static void sweep(struct exit_sessions *s, nsec_t now)
 {
 	uint64_t unix_s = s->config.ops.unix_seconds(s->config.ops.arg);
-	struct exit_session *x, *next;
-
-	for (x = TAILQ_FIRST(&s->sessions); x; x = next) {
+	struct exit_session *next;
+	for (struct exit_session *x = TAILQ_FIRST(&s->sessions); x; x = next) {
 		next = TAILQ_NEXT(x, all);
 		if (x->expires_unix && x->expires_unix <= unix_s)
 			close_session(s, x, DENY_EXPIRED, now);
-		else if (x->silent_since != NSEC_NEVER &&
-			 now - x->silent_since >= (nsec_t)s->config.idle_s * NSEC_PER_SEC)
-			end_session(s, x, now);
+		else if (is_idle(s, x, now))
+			exit_session_end(s, x, now);
 	}
 }
 
@@ -591,23 +439,4 @@ void exit_sessions_on_timer(struct exit_sessions *s, nsec_t now)
 uint32_t exit_sessions_count(const struct exit_sessions *s)
 {
 	return s->count;
-}
-
-void exit_sessions_free(struct exit_sessions *s)
-{
-	struct exit_session *x;
-	struct end *e;
-
-	if (!s)
-		return;
-	while ((x = TAILQ_FIRST(&s->sessions)))
-		end_session(s, x, 0);
-	for (unsigned i = 0; i < BUCKETS; i++) {
-		while ((e = LIST_FIRST(&s->ends[i]))) {
-			LIST_REMOVE(e, all);
-			wipe(e, sizeof(*e));
-			free(e);
-		}
-	}
-	free(s);
 }
