@@ -41,7 +41,7 @@ int authority_init(const char *config)
 	struct sign_keypair key;
 	if (authority_config_load(config, &c, err))
 		return say(EXIT_CONFIG, err);
-	if (process_make_folder(c.state, 0700, err) || process_drop(c.user, false, err))
+	if (process_make_folder(c.state, 0700, c.user, err) || process_drop(c.user, false, err))
 		return say(EXIT_FAILED, err);
 	int e = load_key(&c, &key, err);
 	if (e == -ENOENT) {
@@ -133,7 +133,7 @@ static int load(struct authority *a, const char *config, char *err)
 	enum log_level level;
 	if (!log_level_parse(a->config.log, &level))
 		log_set_level(level);
-	if (process_make_folder(a->config.state, 0700, err) ||
+	if (process_make_folder(a->config.state, 0700, a->config.user, err) ||
 	    process_drop(a->config.user, false, err))
 		return EXIT_FAILED;
 	int e = load_key(&a->config, &a->key, err);

@@ -168,6 +168,7 @@ static void on_deadline(void *arg)
 	struct client *c = arg;
 	nsec_t now = clock_now();
 
+	engine_set_now(c->engine, now);
 	links_on_timer(c->links, now);
 	paths_on_timer(c->paths, now);
 	tunnel_on_timer(c, now);
@@ -212,8 +213,8 @@ static int open_loop(struct client *c, char *err)
 
 static int prepare_folders(struct client *c, char *err)
 {
-	int r = process_make_folder(c->config.state, 0700, err);
-	return r ? r : process_make_folder(c->config.run, 0755, err);
+	int r = process_make_folder(c->config.state, 0700, NULL, err);
+	return r ? r : process_make_folder(c->config.run, 0755, NULL, err);
 }
 
 static void say(void *arg, const char *sentence)

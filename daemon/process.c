@@ -30,16 +30,24 @@ int process_harden(void)
 	return 0;
 }
 
+static const struct passwd *find_user(const char *user, char *err)
+{
+	const struct passwd *pw = getpwnam(user); /* at start, on the only thread */
+
+	if (!pw)
+		snprintf(
+			err, PROCESS_ERROR_BYTES,
+			"there is no user \"%.64s\": add one with `adduser --system`, or change `user`",
+			user);
+	return pw;
+}
+
 static int become(const char *user, char *err)
 {
-	errno = 0;
-	const struct passwd *pw = getpwnam(user);
+	const struct passwd *pw = find_user(user, err);
 
-	if (!pw) {
-		snprintf(err, PROCESS_ERROR_BYTES, "there is no user \"%.64s\": add one with `adduser --system`, or change "
-			 "`user`", user);
+	if (!pw)
 		return -ENOENT;
-	}
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || initgroups(pw->pw_name, pw->pw_gid) < 0 ||
 	    setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) < 0 ||
 	    setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) < 0)
@@ -50,7 +58,8 @@ static int become(const char *user, char *err)
 static int cut_bounding_set(bool keep_net_admin)
 {
 	for (int c = 0; c <= cap_max_bits() && prctl(PR_CAPBSET_READ, c, 0, 0, 0) >= 0; c++)
-		if (!(keep_net_admin && c == CAP_NET_ADMIN) && prctl(PR_CAPBSET_READ, c, 0, 0, 0) == 1 &&
+		if (!(keep_net_admin && c == CAP_NET_ADMIN) &&
+		    prctl(PR_CAPBSET_READ, c, 0, 0, 0) == 1 &&
 		    prctl(PR_CAPBSET_DROP, c, 0, 0, 0) < 0 && errno != EPERM)
 			return -errno;
 	return 0;
@@ -107,27 +116,61 @@ int process_drop(const char *user, bool keep_net_admin, char *err)
 	return 0;
 }
 
-int process_make_folder(const char *path, mode_t mode, char *err)
+static int folder_failed(const char *path, const char *what, char *err)
 {
-	char parent[512];
-	const char *slash = strrchr(path, '/');
+	int code = -errno;
+
+	snprintf(err, PROCESS_ERROR_BYTES,
+		 "the folder %.120s %s: %s; make it, or give another one in the config", path, what,
+		 strerror(-code));
+	return code;
+}
+
+/* Never through a symbolic link: who could put one there would choose whose folder it is. */
+static int give_folder(const char *path, const char *user, char *err)
+{
+	const struct passwd *pw;
+
+	if (!user || !*user || geteuid() != 0)
+		return 0;
+	pw = find_user(user, err);
+	if (!pw)
+		return -ENOENT;
+	if (lchown(path, pw->pw_uid, pw->pw_gid) < 0)
+		return folder_failed(path, "could not be given to the user of `user`", err);
+	return 0;
+}
+
+static int make_folder(const char *path, mode_t mode, char *err)
+{
 	struct stat st;
 
-	if (slash && slash != path && (size_t)(slash - path) < sizeof(parent)) {
-		memcpy(parent, path, (size_t)(slash - path));
-		parent[slash - path] = 0;
-		(void)mkdir(parent, 0755); /* when this fails the next line says why */
+	if (mkdir(path, mode) == 0) {
+		if (chmod(path, mode) == 0) /* whatever the umask */
+			return 0;
+		return folder_failed(path, "could not be given its mode", err);
 	}
-	if (mkdir(path, mode) == 0)
-		return chmod(path, mode) < 0 ? -errno : 0;
-	if (errno != EEXIST || stat(path, &st) < 0) {
-		int code = -errno;
-		snprintf(err, PROCESS_ERROR_BYTES, "the folder %.180s could not be made: %s", path, strerror(-code));
-		return code;
-	}
+	if (errno != EEXIST || stat(path, &st) < 0)
+		return folder_failed(path, "could not be made", err);
 	if (!S_ISDIR(st.st_mode)) {
 		snprintf(err, PROCESS_ERROR_BYTES, "%.180s is no folder: move it away", path);
 		return -ENOTDIR;
 	}
 	return 0;
+}
+
+int process_make_folder(const char *path, mode_t mode, const char *user, char *err)
+{
+	char parent[512];
+	const char *slash = strrchr(path, '/');
+	int r;
+
+	if (slash && slash != path && (size_t)(slash - path) < sizeof(parent)) {
+		memcpy(parent, path, (size_t)(slash - path));
+		parent[slash - path] = 0;
+		if (mkdir(parent, 0755) == 0)
+			(void)chmod(parent, 0755); /* when either fails the next step says why */
+	}
+	r = make_folder(path, mode, err);
+	return r ? r : give_folder(path, user, err);
 }

@@ -92,6 +92,11 @@ static int make_env(struct engine *e)
 	return 0;
 }
 
+void engine_set_now(struct engine *e, nsec_t now)
+{
+	e->control_dp.now = now;
+}
+
 struct onion_env *engine_env(struct engine *e)
 {
 	return &e->env;

@@ -79,6 +79,9 @@ void engine_detach_tun(struct engine *e);
 unsigned engine_workers(const struct engine *e);
 /* The port that the sockets are bound to. */
 uint16_t engine_port(const struct engine *e, uint8_t family);
+/* The time of what the control thread does from here on: what it seals (session messages) stamps links with it. Call it
+ * first in every callback that may seal; the callbacks of engine_control_ops have it done. */
+void engine_set_now(struct engine *e, nsec_t now);
 /* Wait for a grace period: afterwards no worker holds what was unpublished before. Control thread. */
 void engine_synchronize(struct engine *e);
 /* All threads' drops, added up. */

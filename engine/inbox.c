@@ -10,6 +10,7 @@ static void dispatch(struct engine *e, const struct message *m, uint8_t *body, s
 {
 	const struct engine_control_ops *ops = &e->config.control;
 
+	engine_set_now(e, now);
 	switch (m->kind) {
 	case MESSAGE_HANDSHAKE:
 		ops->on_handshake(ops->arg, &m->from, m->worker, body, n, now);

@@ -272,6 +272,8 @@ static void read_tun(struct worker *w)
 		}
 		if (e != -EMSGSIZE && e != -EBADMSG) {
 			pkt_put(w->pool, k);
+			if (e == -EBADFD) /* somebody removed the interface: it would be "ready" for ever */
+				epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, tun_fd(t, w->number), NULL);
 			return;
 		}
 		worker_drop(w, k, DROP_INNER_FORMAT);

@@ -43,14 +43,18 @@ static int check_address(const struct addr *a)
 	e = udp_open(&c, &u);
 	udp_close(u);
 	snprintf(line, sizeof(line), "address %s can be bound", addr_text(a, text));
-	return finding(!e, line,
-		       e == -EADDRINUSE ? "another program has the port (is this relay running?)"
-					: "no interface of this machine has that address: mend address4 or address6");
+	return finding(
+		!e, line,
+		e == -EADDRINUSE ? "another program has the port (is this relay running?)"
+		: e == -EACCES
+			? "a relay without capabilities may not have a port below 1024: take another, or lower "
+			  "net.ipv4.ip_unprivileged_port_start"
+			: "no interface of this machine has that address: mend address4 or address6");
 }
 
 static int check_keys(const struct relay_config *c)
 {
-	char path[200], err[KEYFILE_ERROR_BYTES];
+	char path[200], err[KEYFILE_ERROR_BYTES] = "";
 	uint8_t seed[32];
 	int e;
 
@@ -69,8 +73,9 @@ static int check_exit(const struct relay_config *c)
 		return 0;
 	bad |= finding(!access("/dev/net/tun", R_OK | W_OK), "/dev/net/tun can be opened",
 		       "load the module (`modprobe tun`) or give the container the device");
-	bad |= finding(process_has_net_admin(), "CAP_NET_ADMIN is there",
-		       "an exit needs it: start it as root, or with AmbientCapabilities=CAP_NET_ADMIN");
+	bad |= finding(
+		process_has_net_admin(), "CAP_NET_ADMIN is there",
+		"an exit needs it: start it as root, or with AmbientCapabilities=CAP_NET_ADMIN");
 	return bad;
 }
 
@@ -78,17 +83,20 @@ int relay_check(const char *config_path)
 {
 	struct relay_config c;
 	struct netconf net;
-	char err[CONFIG_ERROR_BYTES];
+	char err[CONFIG_ERROR_BYTES] = "";
 	int bad = 0;
 
 	if (load(config_path, &c))
 		return 2;
 	finding(true, "config can be read", "");
 	bad |= finding(!netconf_load(c.network, &net, err), "network file can be read", err);
+	bad |= check_exit(&c);
+	/* What follows is looked at with the user and the capabilities that the relay has. */
+	bad |= finding(!process_drop(c.user, c.exit.present, err),
+		       "capabilities can be dropped, `user` taken on", err);
 	bad |= check_keys(&c);
 	bad |= check_address(&c.address4);
 	bad |= check_address(&c.address6);
-	bad |= check_exit(&c);
 	return bad;
 }
 
@@ -102,7 +110,9 @@ int relay_keygen(const char *config_path)
 
 	if (load(config_path, &c))
 		return 2;
-	e = process_make_folder(c.state, 0700, err);
+	e = process_make_folder(c.state, 0700, c.user, err);
+	if (!e)
+		e = process_drop(c.user, false, err); /* the file shall be its who runs the relay */
 	if (!e)
 		e = relay_keys_create(c.state, &rng_system, err);
 	snprintf(path, sizeof(path), "%s/identity", c.state);
@@ -126,18 +136,22 @@ static void print_status(const json_t *s)
 	const json_t *v, *drops = json_object_get(s, "drops");
 
 	printf("%s %s, %s\n", json_string_value(json_object_get(s, "role")),
-	       json_string_value(json_object_get(s, "name")), json_string_value(json_object_get(s, "state")));
+	       json_string_value(json_object_get(s, "name")),
+	       json_string_value(json_object_get(s, "state")));
 	printf("  at         %s  %s\n", json_string_value(json_object_get(s, "address4")),
 	       json_string_value(json_object_get(s, "address6")));
-	printf("  links      %lld (%lld half open)\n", (long long)json_integer_value(json_object_get(s, "links")),
+	printf("  links      %lld (%lld half open)\n",
+	       (long long)json_integer_value(json_object_get(s, "links")),
 	       (long long)json_integer_value(json_object_get(s, "half_open")));
-	printf("  circuits   %lld (%lld being built)\n", (long long)json_integer_value(json_object_get(s, "circuits")),
+	printf("  circuits   %lld (%lld being built)\n",
+	       (long long)json_integer_value(json_object_get(s, "circuits")),
 	       (long long)json_integer_value(json_object_get(s, "pending")));
-	printf("  directory  %lld, %lld relays\n", (long long)json_integer_value(json_object_get(s, "consensus")),
+	printf("  directory  %lld, %lld relays\n",
+	       (long long)json_integer_value(json_object_get(s, "consensus")),
 	       (long long)json_integer_value(json_object_get(s, "relays")));
 	if (json_object_get(s, "exit"))
-		printf("  sessions   %lld\n",
-		       (long long)json_integer_value(json_object_get(json_object_get(s, "exit"), "sessions")));
+		printf("  sessions   %lld\n", (long long)json_integer_value(json_object_get(
+						      json_object_get(s, "exit"), "sessions")));
 	json_object_foreach((json_t *)drops, key, v)
 		printf("  dropped    %-20s %lld\n", key, (long long)json_integer_value(v));
 }
@@ -156,9 +170,11 @@ int relay_status(const char *config_path, bool json)
 	snprintf(path, sizeof(path), "%s/relay.sock", c.run);
 	e = control_connect(path, &client);
 	if (!e)
-		e = control_call(client, "status", NULL, STATUS_TIMEOUT, NULL, NULL, &result, &refused);
+		e = control_call(client, "status", NULL, STATUS_TIMEOUT, NULL, NULL, &result,
+				 &refused);
 	if (e) {
-		fprintf(stderr, "sispopnet-relay: no relay answers at %s: %s; is it running?\n", path, strerror(-e));
+		fprintf(stderr, "sispopnet-relay: no relay answers at %s: %s; is it running?\n",
+			path, strerror(-e));
 		control_disconnect(client);
 		return 1;
 	}

@@ -1,4 +1,5 @@
-/* relay/relay.c - see relay.h. Glue: each callback hands what came to the part whose business it is. */
+/* relay/relay.c - see relay.h. Glue: each callback hands what came to the part whose business it
+ * is. Opening and closing of all parts: relay_open.c. */
 #include "relay/relay.h"
 #include <errno.h>
 #include <event2/event.h>
@@ -13,10 +14,7 @@
 #include "daemon/process.h"
 #include "relay/relay_internal.h"
 
-#define LINK_BITS          17
-#define CIRCUIT_BITS       20
-#define POOL_PACKETS       2048
-#define COOKIE_INITS_PER_S 500 /* above this a cookie is asked for: about a tenth of a core in handshakes */
+#define KEYS_RETRY (30 * NSEC_PER_SEC) /* after a full disk */
 
 /* --- what links and circuits ask --- */
 
@@ -39,13 +37,15 @@ static void on_link_dead(void *arg, struct link *l, nsec_t now)
 	circuits_on_link_dead(r->circuits, l, now);
 }
 
-static void on_frame(void *arg, struct link *l, enum frame_type type, const uint8_t *data, size_t n, nsec_t now)
+static void on_frame(void *arg, struct link *l, enum frame_type type, const uint8_t *data, size_t n,
+		     nsec_t now)
 {
 	struct relayd *r = arg;
 	circuits_on_frame(r->circuits, l, type, data, n, now);
 }
 
-/* The consensus and, for a while, the one before it: a relay that fell out still ends its circuits well. */
+/* The consensus and, for a while, the one before it: a relay that fell out still ends its circuits
+ * well. */
 static void directories(struct relayd *r, const struct directory *ret[2])
 {
 	nsec_t now = clock_now();
@@ -71,8 +71,10 @@ static bool relay_at(void *arg, const struct addr *a, uint8_t ret_id[32])
 
 static bool target_from(struct relayd *r, const struct relay *at, struct link_target *ret)
 {
-	const struct onion_key *key = relay_onion_key(at, dirsync_unix_seconds(r->dirsync, clock_now()));
-	const struct addr *to = relay_addr(at, r->config.address4.family == 4, r->config.address6.family == 6);
+	const struct onion_key *key =
+		relay_onion_key(at, dirsync_unix_seconds(r->dirsync, clock_now()));
+	const struct addr *to =
+		relay_addr(at, r->config.address4.family == 4, r->config.address6.family == 6);
 
 	if (!key || !to)
 		return false;
@@ -115,7 +117,8 @@ static uint64_t unix_seconds(void *arg)
 	return clock_unix_seconds();
 }
 
-static bool on_end(void *arg, struct circuit *c, const uint8_t h[32], const uint8_t res[32], nsec_t now)
+static bool on_end(void *arg, struct circuit *c, const uint8_t h[32], const uint8_t res[32],
+		   nsec_t now)
 {
 	struct relayd *r = arg;
 	return r->exit && !r->draining && exit_on_end(r->exit, c, h, res, now);
@@ -130,15 +133,16 @@ static void on_end_gone(void *arg, struct circuit *c, nsec_t now)
 
 /* --- what the engine brings --- */
 
-static void on_handshake(void *arg, const struct addr *from, unsigned worker, const uint8_t *d, size_t n, nsec_t now)
+static void on_handshake(void *arg, const struct addr *from, unsigned worker, const uint8_t *d,
+			 size_t n, nsec_t now)
 {
 	struct relayd *r = arg;
 	links_on_handshake(r->links, from, worker, d, n, now);
 	relayd_rearm(r, now);
 }
 
-static void on_ctrl(void *arg, uint32_t link_id, const struct addr *from, unsigned worker, uint64_t ctr, uint8_t *body,
-		    size_t n, nsec_t now)
+static void on_ctrl(void *arg, uint32_t link_id, const struct addr *from, unsigned worker,
+		    uint64_t ctr, uint8_t *body, size_t n, nsec_t now)
 {
 	struct relayd *r = arg;
 	links_on_ctrl(r->links, link_id, from, worker, ctr, body, n, now);
@@ -152,10 +156,12 @@ static void on_foreign_source(void *arg, uint32_t link_id, const struct addr *fr
 	relayd_rearm(r, now);
 }
 
-static void on_plain(void *arg, uint32_t circuit_id, const uint8_t *plain, size_t n, size_t datagram, nsec_t now)
+static void on_plain(void *arg, uint32_t circuit_id, const uint8_t *plain, size_t n,
+		     size_t datagram, nsec_t now)
 {
 	struct relayd *r = arg;
-	struct hop_dir *end = (struct hop_dir *)slots_find(engine_env(r->engine)->circuits, circuit_id);
+	struct hop_dir *end =
+		(struct hop_dir *)slots_find(engine_env(r->engine)->circuits, circuit_id);
 
 	/* It may have gone while the message waited. */
 	if (end && end->kind == HOP_END_FORWARD && r->exit)
@@ -186,7 +192,8 @@ static void tell_exit_relays(struct relayd *r, const struct directory *d)
 			all[n++] = d->relay[i].v6;
 	}
 	if (!all || exit_set_relays(r->exit, all, n))
-		log_error("no memory for the relays' addresses: the exit keeps refusing those of the directory before");
+		log_error(
+			"no memory for the relays' addresses: the exit keeps refusing those of the directory before");
 	free(all);
 }
 
@@ -233,6 +240,7 @@ static void on_deadline(void *arg)
 	struct relayd *r = arg;
 	nsec_t now = clock_now();
 
+	engine_set_now(r->engine, now);
 	links_on_timer(r->links, now);
 	circuits_on_timer(r->circuits, now);
 	if (r->exit)
@@ -249,12 +257,14 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (clock_unix_seconds() >= relay_keys_next(&r->keys)) {
+	if (clock_unix_seconds() >= relay_keys_next(&r->keys) && now >= r->keys_retry) {
 		changed = relay_keys_rotate(&r->keys, clock_unix_seconds(), &rng_system, err);
-		if (changed < 0)
+		if (changed < 0) {
 			log_error("the onion key was not renewed: %s", err);
-		else if (changed)
+			r->keys_retry = now + KEYS_RETRY;
+		} else if (changed) {
 			publish_now(r->publish, now);
+		}
 	}
 	publish_tick(r->publish, now);
 }
@@ -272,7 +282,8 @@ static void on_term(evutil_socket_t sig, short what, void *arg)
 		event_base_loopbreak(r->base);
 		return;
 	}
-	log_info("draining: no new circuits; %u circuits are told to move", circuits_count(r->circuits));
+	log_info("draining: no new circuits; %u circuits are told to move",
+		 circuits_count(r->circuits));
 	r->draining = true;
 	circuits_drain(r->circuits, now);
 	if (r->exit)
@@ -286,8 +297,9 @@ static void on_term(evutil_socket_t sig, short what, void *arg)
 static bool same_sockets(const struct relay_config *a, const struct relay_config *b)
 {
 	return addr_equal(&a->address4, &b->address4) && addr_equal(&a->address6, &b->address6) &&
-	       a->workers == b->workers && !strcmp(a->engine, b->engine) && !strcmp(a->state, b->state) &&
-	       !strcmp(a->run, b->run) && !strcmp(a->network, b->network) && a->dir_port == b->dir_port &&
+	       a->workers == b->workers && !strcmp(a->engine, b->engine) &&
+	       !strcmp(a->state, b->state) && !strcmp(a->run, b->run) &&
+	       !strcmp(a->network, b->network) && a->dir_port == b->dir_port &&
 	       !strcmp(a->user, b->user) && a->exit.present == b->exit.present;
 }
 
@@ -304,9 +316,10 @@ static void on_hup(evutil_socket_t sig, short what, void *arg)
 		return;
 	}
 	if (!same_sockets(&c, &r->config)) {
-		log_error("%s changes addresses, folders, workers, engine, user, dir-port or whether this is an exit: that "
-			  "needs a restart; the config before it stays in force",
-			  r->config_path);
+		log_error(
+			"%s changes addresses, folders, workers, engine, user, dir-port or whether this is an exit: that "
+			"needs a restart; the config before it stays in force",
+			r->config_path);
 		return;
 	}
 	if (r->exit && exit_reload(r->exit, &c.exit, err)) {
@@ -317,6 +330,54 @@ static void on_hup(evutil_socket_t sig, short what, void *arg)
 	log_set_level(c.log);
 	log_info("config read anew");
 	publish_now(r->publish, clock_now());
+}
+
+static struct event *signal_event(struct relayd *r, int sig, event_callback_fn fn)
+{
+	struct event *e = evsignal_new(r->base, sig, fn, r);
+	if (e)
+		evsignal_add(e, NULL);
+	return e;
+}
+
+int relayd_open_loop(struct relayd *r, char *err)
+{
+	const struct timeval second = {1, 0};
+
+	r->deadline = deadline_new(r->base, on_deadline, r);
+	r->tick = event_new(r->base, -1, EV_PERSIST, on_tick, r);
+	r->sig_term = signal_event(r, SIGTERM, on_term);
+	r->sig_int = signal_event(r, SIGINT, on_term);
+	r->sig_hup = signal_event(r, SIGHUP, on_hup);
+	if (r->deadline && r->tick && r->sig_term && r->sig_int && r->sig_hup &&
+	    !event_add(r->tick, &second))
+		return 0;
+	snprintf(err, RELAY_ERROR_BYTES, "no memory for the event loop");
+	return -ENOMEM;
+}
+
+/* --- who is called for what --- */
+
+struct links_ops relayd_links_ops(struct relayd *r)
+{
+	return (struct links_ops){r,	    on_link_up, on_link_failed,	  on_link_dead, on_frame,
+				  relay_at, onion_key,	consensus_serial, unix_seconds};
+}
+
+struct circuits_ops relayd_circuits_ops(struct relayd *r)
+{
+	return (struct circuits_ops){r, find_relay, on_end, on_end_gone, unix_seconds};
+}
+
+struct engine_control_ops relayd_control_ops(struct relayd *r)
+{
+	return (struct engine_control_ops){r,	     on_handshake, on_ctrl, on_foreign_source,
+					   on_plain, on_note};
+}
+
+struct dirsync_ops relayd_dirsync_ops(struct relayd *r)
+{
+	return (struct dirsync_ops){r, on_directory, on_directory_failure, NULL};
 }
 
 /* --- life --- */
@@ -336,209 +397,14 @@ static int load(struct relayd *r, char *err)
 	return e;
 }
 
-static int prepare_folders(struct relayd *r, char *err)
-{
-	int e = process_make_folder(r->config.state, 0700, err);
-	return e ? e : process_make_folder(r->config.run, 0750, err);
-}
-
-static int load_keys(struct relayd *r, char *err)
-{
-	const struct params *p = &r->net.params;
-
-	return relay_keys_load(&r->keys, r->config.state, p->v[PARAM_ONION_KEY_PERIOD], p->v[PARAM_ONION_KEY_VALID],
-			       clock_unix_seconds(), &rng_system, err);
-}
-
-static unsigned worker_count(const struct relayd *r)
-{
-	long n = r->config.workers ? (long)r->config.workers : sysconf(_SC_NPROCESSORS_ONLN);
-	return n < 1 ? 1 : n > ENGINE_WORKERS_MOST ? ENGINE_WORKERS_MOST : (unsigned)n;
-}
-
-static int open_engine(struct relayd *r, char *err)
-{
-	struct engine_config c = {
-		.base = r->base,
-		.workers = worker_count(r),
-		.bind4 = r->config.address4,
-		.bind6 = r->config.address6,
-		.underlay4 = r->config.address4.family == 4,
-		.underlay6 = r->config.address6.family == 6,
-		.rng = &rng_system,
-		.control = {r, on_handshake, on_ctrl, on_foreign_source, on_plain, on_note},
-		.link_bits = LINK_BITS,
-		.circuit_bits = CIRCUIT_BITS,
-		.links_most = LINKS_MOST + HALF_OPEN_MOST,
-		.circuits_most = 2 * CIRCUITS_MOST,
-		.pool_packets = POOL_PACKETS,
-	};
-	int e;
-
-	if (r->exit)
-		c.inner = exit_inner(r->exit);
-	e = engine_new(&c, &r->engine, err);
-	if (!e)
-		engine_env(r->engine)->periods = &r->periods;
-	return e;
-}
-
-static int open_onion(struct relayd *r, nsec_t now, char *err)
-{
-	struct links_config lc = {
-		.env = engine_env(r->engine),
-		.ops = {r, on_link_up, on_link_failed, on_link_dead, on_frame, relay_at, onion_key, consensus_serial,
-			unix_seconds},
-		.role = ROLE_RELAY,
-		.responds = true,
-		.net_id = r->net.net_id,
-		.max_dgram = DATAGRAM_FULL_MOST,
-		.links_most = LINKS_MOST,
-		.half_open_most = HALF_OPEN_MOST,
-		.inits_per_s_busy = COOKIE_INITS_PER_S,
-	};
-	struct circuits_config cc = {
-		.env = lc.env,
-		.ops = {r, find_relay, on_end, on_end_gone, unix_seconds},
-		.onion_key = onion_key,
-		.is_exit = r->exit != NULL,
-		.circuits_most = CIRCUITS_MOST,
-		.replay_entries = BUILD_REPLAY_ENTRIES,
-	};
-
-	memcpy(lc.id, r->keys.identity.public_key, 32);
-	memcpy(cc.id, lc.id, 32);
-	r->links = links_new(&lc, now);
-	cc.links = r->links;
-	r->circuits = r->links ? circuits_new(&cc, now) : NULL;
-	if (r->circuits)
-		return 0;
-	snprintf(err, RELAY_ERROR_BYTES, "no memory for the tables of links and circuits");
-	return -ENOMEM;
-}
-
-static int open_exit(struct relayd *r, char *err)
-{
-	int e = exit_new(&r->config.exit, r->keys.identity.public_key, &r->exit, err);
-	return e ? e : exit_host_up(r->exit, worker_count(r), err);
-}
-
-static int start_exit(struct relayd *r, nsec_t now, char *err)
-{
-	struct addr own[2];
-	size_t n = 0;
-
-	if (r->config.address4.family)
-		own[n++] = r->config.address4;
-	if (r->config.address6.family)
-		own[n++] = r->config.address6;
-	return exit_start(r->exit, r->engine, r->circuits, own, n, now, err);
-}
-
-static struct event *signal_event(struct relayd *r, int sig, event_callback_fn fn)
-{
-	struct event *e = evsignal_new(r->base, sig, fn, r);
-	if (e)
-		evsignal_add(e, NULL);
-	return e;
-}
-
-static int open_loop(struct relayd *r, char *err)
-{
-	const struct timeval second = {1, 0};
-
-	r->deadline = deadline_new(r->base, on_deadline, r);
-	r->tick = event_new(r->base, -1, EV_PERSIST, on_tick, r);
-	r->sig_term = signal_event(r, SIGTERM, on_term);
-	r->sig_int = signal_event(r, SIGINT, on_term);
-	r->sig_hup = signal_event(r, SIGHUP, on_hup);
-	if (r->deadline && r->tick && r->sig_term && r->sig_int && r->sig_hup && !event_add(r->tick, &second))
-		return 0;
-	snprintf(err, RELAY_ERROR_BYTES, "no memory for the event loop");
-	return -ENOMEM;
-}
-
-static int open_directory(struct relayd *r, nsec_t now, char *err)
-{
-	const struct dirsync_config c = {
-		.base = r->base,
-		.net = &r->net,
-		.state = r->config.state,
-		.rng = &rng_system,
-		.ops = {r, on_directory, on_directory_failure, NULL},
-		.relay = true,
-	};
-
-	r->dirsync = dirsync_new(&c, now);
-	if (r->dirsync)
-		return 0;
-	snprintf(err, RELAY_ERROR_BYTES, "no memory for the directory");
-	return -ENOMEM;
-}
-
-/* In the order in which each needs the one before it; close_all() walks back. */
-static int open_all(struct relayd *r, nsec_t now, char *err)
-{
-	int e = prepare_folders(r, err);
-
-	if (!e)
-		e = load_keys(r, err);
-	if (!e && r->config.exit.present)
-		e = open_exit(r, err);
-	if (!e)
-		e = open_loop(r, err);
-	if (!e)
-		e = open_engine(r, err);
-	if (!e)
-		e = open_onion(r, now, err);
-	if (!e)
-		e = open_directory(r, now, err);
-	if (!e && r->exit)
-		e = start_exit(r, now, err);
-	if (!e)
-		e = status_open(r, &r->status, err);
-	if (!e)
-		e = publish_open(r, &r->publish, err);
-	if (!e)
-		e = process_drop(r->config.user, r->exit != NULL, err);
-	return e;
-}
-
-static void free_event(struct event *e)
-{
-	if (e)
-		event_free(e);
-}
-
-static void close_all(struct relayd *r, nsec_t now)
-{
-	publish_close(r->publish);
-	status_close(r->status);
-	if (r->exit && r->engine)
-		exit_stop(r->exit, now);
-	circuits_free(r->circuits);
-	links_free(r->links);
-	engine_free(r->engine);
-	dirsync_free(r->dirsync);
-	if (r->exit)
-		exit_host_down(r->exit);
-	exit_free(r->exit);
-	deadline_free(r->deadline);
-	free_event(r->tick);
-	free_event(r->sig_term);
-	free_event(r->sig_int);
-	free_event(r->sig_hup);
-	relay_keys_done(&r->keys);
-}
-
 static void say_hello(const struct relayd *r)
 {
 	char name[NAME_BYTES], a4[ADDR_TEXT_BYTES], a6[ADDR_TEXT_BYTES];
 
 	name_from_id(r->keys.identity.public_key, name);
-	log_info("%s %s serves at %s and %s, %u workers, engine %s", r->exit ? "exit" : "relay", name,
-		 addr_text(&r->config.address4, a4), addr_text(&r->config.address6, a6), engine_workers(r->engine),
-		 aead_engine_name());
+	log_info("%s %s serves at %s and %s, %u workers, engine %s", r->exit ? "exit" : "relay",
+		 name, addr_text(&r->config.address4, a4), addr_text(&r->config.address6, a6),
+		 engine_workers(r->engine), aead_engine_name());
 }
 
 int relay_run(const char *config_path)
@@ -554,10 +420,11 @@ int relay_run(const char *config_path)
 	log_set_level(r.config.log);
 	take_periods(&r, &r.net.params);
 	if (aead_engine_choose(r.config.engine))
-		return fail("the AES engine of `engine` does not run on this CPU: set engine = auto");
+		return fail(
+			"the AES engine of `engine` does not run on this CPU: set engine = auto");
 	r.started = clock_now();
 	r.base = event_base_new();
-	ret = r.base ? open_all(&r, r.started, err) : -ENOMEM;
+	ret = r.base ? relayd_open(&r, r.started, err) : -ENOMEM;
 	if (ret) {
 		fail(*err ? err : strerror(-ret));
 	} else {
@@ -568,7 +435,7 @@ int relay_run(const char *config_path)
 		if (event_base_dispatch(r.base) < 0)
 			ret = fail("the event loop failed");
 	}
-	close_all(&r, clock_now());
+	relayd_close(&r, clock_now());
 	if (r.base)
 		event_base_free(r.base);
 	return ret ? 1 : 0;

@@ -1,4 +1,4 @@
-/* relay/relay_internal.h - the daemon's parts, for relay.c, publish.c, status.c. */
+/* relay/relay_internal.h - the daemon's parts, for relay.c, relay_open.c, publish.c, status.c. */
 #pragma once
 #include <stdbool.h>
 #include "daemon/deadline.h"
@@ -32,6 +32,7 @@ struct relayd {
 	struct deadline *deadline; /* links, circuits, sessions */
 	struct event *tick;        /* once a second: keys, descriptor */
 	struct event *sig_term, *sig_int, *sig_hup;
+	nsec_t keys_retry;         /* a rotation that failed is tried again then */
 	bool draining;
 	nsec_t started;
 };
@@ -46,6 +47,17 @@ void publish_tick(struct publish *p, nsec_t now);
 /* status.c: the control socket RUN/relay.sock. */
 int status_open(struct relayd *r, struct status **ret, char *err) __attribute__((warn_unused_result));
 void status_close(struct status *s);
+
+/* relay_open.c: make all parts. 0, or -errno with a sentence in err[RELAY_ERROR_BYTES]; relayd_close() either way. */
+int relayd_open(struct relayd *r, nsec_t now, char *err) __attribute__((warn_unused_result));
+void relayd_close(struct relayd *r, nsec_t now);
+
+/* relay.c: whom the parts call. */
+int relayd_open_loop(struct relayd *r, char *err) __attribute__((warn_unused_result));
+struct links_ops relayd_links_ops(struct relayd *r);
+struct circuits_ops relayd_circuits_ops(struct relayd *r);
+struct engine_control_ops relayd_control_ops(struct relayd *r);
+struct dirsync_ops relayd_dirsync_ops(struct relayd *r);
 
 /* relay.c: set the timer to the earliest deadline; call after anything that may have moved one. */
 void relayd_rearm(struct relayd *r, nsec_t now);

@@ -66,10 +66,14 @@ int status_open(struct relayd *r, struct status **ret, char *err)
 
 	snprintf(path, sizeof(path), "%s/relay.sock", r->config.run);
 	if (s) {
-		const struct control_config c = {.path = path, .group = "sispopnet", .handle = handle, .arg = s};
+		struct control_config c = {.path = path, .group = "sispopnet", .handle = handle, .arg = s};
 
 		s->relay = r;
 		e = control_open(r->base, &c, &s->control);
+		if (e == -EPERM) { /* an unprivileged relay is no member of the group: then for its own user and root */
+			c.group = NULL;
+			e = control_open(r->base, &c, &s->control);
+		}
 	}
 	if (e) {
 		snprintf(err, RELAY_ERROR_BYTES, "the control socket %s could not be opened: %s%s", path, strerror(-e),

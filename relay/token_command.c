@@ -46,7 +46,8 @@ static int read_options(const struct token_options *o, struct account *a)
 	if (o->expires) {
 		expected = config_seconds(o->expires, &seconds, &expires_range);
 		if (expected) {
-			fprintf(stderr, "sispopnet-relay: --expires %s: expected %s\n", o->expires, expected);
+			fprintf(stderr, "sispopnet-relay: --expires %s: expected %s\n", o->expires,
+				expected);
 			return 2;
 		}
 		a->expires = clock_unix_seconds() + seconds;
@@ -54,7 +55,8 @@ static int read_options(const struct token_options *o, struct account *a)
 	if (o->sessions) {
 		expected = config_u32(o->sessions, &a->max_sessions, &sessions_range);
 		if (expected) {
-			fprintf(stderr, "sispopnet-relay: --max-sessions %s: expected %s\n", o->sessions, expected);
+			fprintf(stderr, "sispopnet-relay: --max-sessions %s: expected %s\n",
+				o->sessions, expected);
 			return 2;
 		}
 	}
@@ -114,17 +116,18 @@ static const char *state_of(const struct account *a)
 
 static json_t *account_json(const struct account *a)
 {
-	return json_pack("{s:s,s:s,s:I,s:I,s:I,s:I}", "name", a->name, "state", state_of(a), "created",
-			 (json_int_t)a->created, "expires", (json_int_t)a->expires, "revoked", (json_int_t)a->revoked,
-			 "max_sessions", (json_int_t)a->max_sessions);
+	return json_pack("{s:s,s:s,s:I,s:I,s:I,s:I}", "name", a->name, "state", state_of(a),
+			 "created", (json_int_t)a->created, "expires", (json_int_t)a->expires,
+			 "revoked", (json_int_t)a->revoked, "max_sessions",
+			 (json_int_t)a->max_sessions);
 }
 
 static void print_account(const struct account *a)
 {
 	char created[32], expires[32];
 
-	printf("%-24s %-8s created %s  expires %s\n", a->name, state_of(a), date(a->created, "-", created),
-	       date(a->expires, "never", expires));
+	printf("%-24s %-8s created %s  expires %s\n", a->name, state_of(a),
+	       date(a->created, "-", created), date(a->expires, "never", expires));
 }
 
 struct listing {
@@ -166,8 +169,10 @@ static int show(struct accounts *db, const struct token_options *o)
 	int r = accounts_find_name(db, o->name, &a);
 
 	if (r)
-		return say(r == -ENOENT ? "there is no account of that name: see `sispopnet-relay token list`"
-					: "the accounts could not be read");
+		return say(
+			r == -ENOENT
+				? "there is no account of that name: see `sispopnet-relay token list`"
+				: "the accounts could not be read");
 	if (o->json)
 		print_json(account_json(&a));
 	else
@@ -190,7 +195,9 @@ int relay_token(const char *config_path, const char *verb, const struct token_op
 		fprintf(stderr, "%s has no [exit] section: only an exit has tokens\n", config_path);
 		return 2;
 	}
-	if (process_make_folder(c.state, 0700, err) || accounts_open(c.exit.accounts, &db, err))
+	/* The accounts' file shall be its who runs the relay. */
+	if (process_make_folder(c.state, 0700, c.user, err) || process_drop(c.user, false, err) ||
+	    accounts_open(c.exit.accounts, &db, err))
 		return say(err);
 	if (!strcmp(verb, "add"))
 		r = add(db, &c, o);
