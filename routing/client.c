@@ -1,5 +1,5 @@
-/* routing/client.c - see routing/host.h: a client's routes, rules and table. The shape of the rules
- * is that of wg-quick (add_default in linux.bash) and of Mullvad's talpid-routing. */
+/* routing/client.c - see routing/host.h: what a client changes and what it does not take from
+ * others. Routes and rules stand in steer.c. */
 #include "routing/host.h"
 #include <dirent.h>
 #include <errno.h>
@@ -12,11 +12,11 @@
 #include "routing/sysctl.h"
 
 #define CLIENT_TABLE_PREFIX "sispopnet_"
-#define RULES_A_FAMILY	    2
 #define RULE_PRIORITY_MAX   31000 /* ahead of "main" (32766), behind nothing but "local" */
 #define PRIORITY_RAW	    (-300)
 #define PRIORITY_MANGLE	    (-150)
-#define CLIENT_RULES_MAX    4
+#define PRIORITY_LAST	    300
+#define CLIENT_RULES_MAX    6
 #define IPV6_MTU_LEAST	    1280
 #define IPV4_MTU_LEAST	    576
 #define TABLE_COMPAT_FIRST  252 /* compat, default, main, local */
@@ -36,6 +36,9 @@ static int check_values(const struct host_client *c, char *err)
 				    c->table);
 	if ((c->v4.family != 0 && c->v4.family != 4) || (c->v6.family != 0 && c->v6.family != 6))
 		return routing_fail(err, -EINVAL, "A lease is not of its family.");
+	if (c->nranges > HOST_RANGES_MAX)
+		return routing_fail(err, -EINVAL, "%zu ranges are more than %d.", c->nranges,
+				    HOST_RANGES_MAX);
 	if (c->mtu < least)
 		return routing_fail(err, -EINVAL, "An MTU of %u is below the least, %u.", c->mtu,
 				    least);
@@ -102,7 +105,7 @@ static int find_conflicts(struct host *h, const struct host_client *c, struct co
 			"The routing table %u is in use by another program (routing rule %u): "
 			"set another table in the configuration.",
 			c->table, f->rule);
-	if (f->lowest <= RULES_A_FAMILY)
+	if (f->lowest <= steer_priorities(c))
 		return routing_fail(
 			err, -EBUSY,
 			"The routing rule %u leaves no room for ours before it: give it a higher "
@@ -175,12 +178,14 @@ static bool has_strict_rp_filter(void)
 	return strict;
 }
 
-/* The client's table: who asks for a lease from outside the TUN gets nothing; marked connections
- * keep the mark. */
+/* The client's table: who asks for a lease from outside the TUN gets nothing, and what speaks with
+ * a lease leaves by the TUN alone, since a hostile exit could have us answer a stranger beside the
+ * tunnel; marked connections keep the mark. */
 static int client_table(struct host *h, const struct host_client *c, bool replace, char *err)
 {
 	static const struct nft_chain chains[] = {
 		{"guard", "filter", NF_INET_PRE_ROUTING, PRIORITY_RAW},
+		{"leave", "filter", NF_INET_POST_ROUTING, PRIORITY_LAST},
 		{"restore", "filter", NF_INET_PRE_ROUTING, PRIORITY_MANGLE},
 		{"save", "filter", NF_INET_POST_ROUTING, PRIORITY_MANGLE},
 	};
@@ -197,6 +202,12 @@ static int client_table(struct host *h, const struct host_client *c, bool replac
 						{.kind = MATCH_DST_IN, .prefix = &leases[i]}},
 					       DO_DROP,
 					       0};
+		rules[n++] = (struct nft_rule){"leave",
+					       {{.kind = MATCH_OIF_NOT, .ifname = c->ifname},
+						{.kind = MATCH_OIF_NOT, .ifname = "lo"},
+						{.kind = MATCH_SRC_IN, .prefix = &leases[i]}},
+					       DO_DROP,
+					       0};
 	}
 	bool strict = has_strict_rp_filter();
 	if (strict) {
@@ -210,7 +221,7 @@ static int client_table(struct host *h, const struct host_client *c, bool replac
 					       c->mark};
 	}
 	table_name(c, name);
-	struct nft_table t = {name, chains, strict ? 3 : 1, rules, n};
+	struct nft_table t = {name, chains, strict ? 4 : 2, rules, n};
 	if (!replace)
 		return step_nft(h, &t, err);
 	int rc = nft_table_make(&t, true); /* the entry in the journal stands */
@@ -232,63 +243,22 @@ static int set_src_valid_mark(struct host *h, char *err)
 		       : rc;
 }
 
-static struct netlink_route tunnel_route(const struct host_client *c, uint8_t family)
+/* With ranges, answers come through the TUN from addresses whose route is the uplink's (a DNS
+ * server that verifies): strict rp_filter would drop them. The value goes with the TUN, so it needs
+ * no entry. */
+static int loosen_rp_filter(const struct host_client *c, char *err)
 {
-	/* The metric that IPv6 takes anyway, so that undo names the very route. */
-	return (struct netlink_route){.family = family,
-				      .oif = if_nametoindex(c->ifname),
-				      .table = c->table,
-				      .metric = family == 6 ? 1024 : 0};
-}
-
-static int guard_route(struct host *h, const struct host_client *c, uint8_t family, char *err)
-{
-	struct netlink_route r = {.family = family,
-				  .is_unreachable = true,
-				  .table = c->table,
-				  .metric = HOST_GUARD_METRIC};
-	return step_route(h, "", &r, err);
-}
-
-static int lease(struct host *h, const struct host_client *c, const struct addr *a, char *err)
-{
-	if (a->family == 0 || (a->family == 6 && !h->has_ipv6))
+	char name[SYSCTL_PATH_BYTES];
+	if (c->nranges == 0 || !has_strict_rp_filter())
 		return 0;
-	return step_addr(h, c->ifname, a, a->family == 6 ? 128 : 32, err);
+	snprintf(name, sizeof(name), "net/ipv4/conf/%s/rp_filter", c->ifname);
+	int rc = sysctl_write(name, "2");
+	return rc < 0 ? routing_fail(err, rc, "/proc/sys/%s cannot be set to 2: %s.", name,
+				     strerror(-rc))
+		      : 0;
 }
 
-static int default_route(struct host *h, const struct host_client *c, const struct addr *a,
-			 char *err)
-{
-	if (a->family == 0 || (a->family == 6 && !h->has_ipv6))
-		return 0;
-	struct netlink_route r = tunnel_route(c, a->family);
-	return step_route(h, c->ifname, &r, err);
-}
-
-static int rules(struct host *h, const struct host_client *c, uint8_t family, uint32_t before,
-		 char *err)
-{
-	struct netlink_rule local = {.family = family, .priority = before - 2};
-	struct netlink_rule rest = {
-		.family = family, .priority = before - 1, .mark = c->mark, .table = c->table};
-	int rc = step_rule(h, &local, err);
-	return rc < 0 ? rc : step_rule(h, &rest, err);
-}
-
-/* Everything of one family that decides where packets go, the guard first and the rules last. */
-static int steer(struct host *h, const struct host_client *c, uint8_t family, uint32_t before,
-		 char *err)
-{
-	int rc = guard_route(h, c, family, err);
-	if (rc == 0)
-		rc = default_route(h, c, family == 6 ? &c->v6 : &c->v4, err);
-	if (rc == 0)
-		rc = rules(h, c, family, before, err);
-	return rc;
-}
-
-static int set_up(struct host *h, const struct host_client *c, uint32_t before, char *err)
+static int set_up(struct host *h, const struct host_client *c, const struct steer *s, char *err)
 {
 	int rc = set_src_valid_mark(h, err);
 	if (rc == 0)
@@ -296,65 +266,43 @@ static int set_up(struct host *h, const struct host_client *c, uint32_t before, 
 	if (rc == 0)
 		rc = step_link(h, c->ifname, c->mtu, err);
 	if (rc == 0)
-		rc = lease(h, c, &c->v4, err);
-	if (rc == 0)
-		rc = lease(h, c, &c->v6, err);
-	if (rc == 0 && h->has_ipv6) /* before IPv4: what could leak is closed first */
-		rc = steer(h, c, 6, before, err);
-	if (rc == 0)
-		rc = steer(h, c, 4, before, err);
-	return rc;
+		rc = loosen_rp_filter(c, err);
+	return rc < 0 ? rc : steer_up(h, s, err);
 }
 
-static void keep_client(struct host *h, const struct host_client *c)
+static void keep_client(struct host *h, const struct host_client *c, const struct steer *s)
 {
 	if (c->ifname != h->client_ifname)
 		snprintf(h->client_ifname, sizeof(h->client_ifname), "%s", c->ifname);
 	h->client = *c;
 	h->client.ifname = h->client_ifname;
+	h->client.ranges = NULL; /* the caller's; what they mean is in steer */
+	h->steer = *s;
+	h->steer.client = &h->client;
 	h->client_is_up = true;
 }
 
 int host_client_up(struct host *h, const struct host_client *c, char *err)
 {
 	struct conflicts f;
+	struct steer s;
 	uint64_t mark = journal_mark(h->journal);
 	int rc = check_values(c, err);
 	if (rc == 0)
 		rc = find_conflicts(h, c, &f, err);
 	if (rc == 0)
 		rc = check_table(c, err);
+	if (rc == 0)
+		rc = steer_plan(c, f.lowest, &s, err);
 	if (rc < 0)
 		return rc;
-	rc = set_up(h, c, f.lowest, err);
+	rc = set_up(h, c, &s, err);
 	if (rc < 0) {
 		steps_roll_back(h, mark);
 		return rc;
 	}
-	keep_client(h, c);
+	keep_client(h, c, &s);
 	return 0;
-}
-
-/* Move one family from the old lease to the new: the default route goes before the address it would
- * speak with, and comes after it; between the two the guard refuses. */
-static int change_family(struct host *h, const struct host_client *c, const struct addr *old,
-			 const struct addr *new, char *err)
-{
-	if (addr_equal_ip(old, new) && old->family == new->family)
-		return 0;
-	int rc = 0;
-	if (old->family != 0) {
-		struct netlink_route r = tunnel_route(c, old->family);
-		rc = unstep(h, "route", what_route(c->ifname, &r), err);
-		if (rc == 0)
-			rc = unstep(h, "addr",
-				    what_addr(c->ifname, old, old->family == 6 ? 128 : 32), err);
-	}
-	if (rc == 0)
-		rc = lease(h, c, new, err);
-	if (rc == 0)
-		rc = default_route(h, c, new, err);
-	return rc;
 }
 
 static int change_mtu(struct host *h, const struct host_client *c, char *err)
@@ -369,6 +317,7 @@ static int change_mtu(struct host *h, const struct host_client *c, char *err)
 int host_client_change(struct host *h, const struct host_client *c, char *err)
 {
 	const struct host_client old = h->client;
+	struct steer s;
 	int rc = check_values(c, err);
 	if (rc < 0)
 		return rc;
@@ -376,19 +325,25 @@ int host_client_change(struct host *h, const struct host_client *c, char *err)
 	    c->mark != old.mark)
 		return routing_fail(err, -EINVAL, "The set-up of %s cannot be changed into that.",
 				    c->ifname);
+	if (h->steer.before <= steer_priorities(c))
+		return routing_fail(err, -EBUSY,
+				    "The routing rule %u leaves no room for those of ranges before "
+				    "it: give it a higher priority.",
+				    h->steer.before);
+	rc = steer_plan(c, h->steer.before, &s, err);
+	if (rc == 0)
+		rc = loosen_rp_filter(c, err);
 	/* A link below 1,280 bytes loses all its IPv6: grow before the new lease, shrink after the
 	 * old. */
-	if (c->mtu > old.mtu)
+	if (rc == 0 && c->mtu > old.mtu)
 		rc = change_mtu(h, c, err);
 	if (rc == 0)
-		rc = change_family(h, c, &old.v4, &c->v4, err);
-	if (rc == 0)
-		rc = change_family(h, c, &old.v6, &c->v6, err);
+		rc = steer_change(h, &h->steer, &s, err);
 	if (rc == 0)
 		rc = client_table(h, c, true, err);
 	if (rc == 0 && c->mtu < old.mtu)
 		rc = change_mtu(h, c, err);
 	if (rc == 0)
-		keep_client(h, c);
+		keep_client(h, c, &s);
 	return rc;
 }

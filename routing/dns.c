@@ -473,6 +473,13 @@ int dns_set(struct host *h, const char *path, const struct addr *servers, size_t
 	return rc;
 }
 
+int dns_unset(struct host *h, const char *path, char *err)
+{
+	struct search s = {.path = path};
+	journal_each(h->journal, find_entry, &s);
+	return s.what ? unstep(h, DNS_KIND, json_incref((json_t *)s.what), err) : 0;
+}
+
 bool dns_is_ours(struct host *h, const char *path)
 {
 	struct search s = {.path = path};

@@ -25,6 +25,9 @@ struct host;
  * the file is as it was. */
 int dns_set(struct host *h, const char *path, const struct addr *servers, size_t n, char *err)
 	__attribute__((warn_unused_result));
+/* Make `path` what it was before dns_set(), unless another program has changed it since. 0, also
+ * when it was never set; -errno. */
+int dns_unset(struct host *h, const char *path, char *err) __attribute__((warn_unused_result));
 /* True while `path` holds exactly what dns_set() wrote there: false means that another program has
  * changed it (call dns_set() again: it saves what that program wrote as the new original). */
 bool dns_is_ours(struct host *h, const char *path);

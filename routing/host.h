@@ -19,7 +19,8 @@
 #define HOST_DEFAULT_TABLE 0x73697370u /* "sisp" */
 #define HOST_DEFAULT_MARK  0x73697370u
 #define HOST_PROTOCOL	   115	       /* rtm_protocol and FRA_PROTOCOL of all that is ours */
-#define HOST_GUARD_METRIC  2000000000u /* the unreachable default behind the tunnel's */
+#define HOST_GUARD_METRIC  2000000000u /* the unreachable route behind the tunnel's */
+#define HOST_RANGES_MAX	   16
 
 struct host;
 struct journal;
@@ -50,6 +51,10 @@ struct host_client {
 	struct addr v4, v6; /* leases, /32 and /128; family 0: the exit carries no such packets */
 	uint32_t table;	    /* of our own: neither 0 nor 252..255 */
 	uint32_t mark;	    /* of the daemon's own sockets (SO_MARK); not 0 */
+	/* Only these destinations go through the tunnel; none: everything. The caller's, for the time
+	 * of the call. */
+	const struct prefix *ranges;
+	size_t nranges; /* at most HOST_RANGES_MAX */
 };
 
 /* Would host_client_up() be refused? Changes nothing; call before tun_open(). 0; -EBUSY the
@@ -66,12 +71,19 @@ int host_client_check(struct host *h, const struct host_client *c, char *err)
  *   rules, v4 and v6, ahead of all others but "local":  lookup main suppress_prefixlength 0;  not
  * fwmark M lookup T; where rp_filter is strict: net.ipv4.conf.all.src_valid_mark = 1 and an
  * nftables table "inet sispopnet_IFNAME" that gives answers to marked packets their mark back (as
- * wg-quick does); the table also drops what comes for a lease by another interface than the TUN. 0,
+ * wg-quick does); the table also drops what comes for a lease by another interface than the TUN, and
+ * what would leave with a lease by another one.
+ *
+ * With ranges: send only packets to these there; all others go as without us. Each range gets the
+ * two routes that the default has above. A route of main wins over a range when it is as specific
+ * or more, and networks that this host is on win always (those that it is on now, when they are
+ * wider than the range): they stay local. Sockets bound to the TUN reach everything through it. 0,
  * or -errno with the host as before. */
 int host_client_up(struct host *h, const struct host_client *c, char *err)
 	__attribute__((warn_unused_result));
-/* After another grant: change MTU, leases and default routes of the running set-up to c (same
- * ifname, table, mark) without a moment in which a packet could leave beside the tunnel. -errno:
+/* After another grant or with other ranges: change MTU, leases, routes and rules of the running
+ * set-up to c (same ifname, table, mark) without a moment in which a packet that belongs into the
+ * tunnel before and after could leave beside it. -errno:
  * some of it may be changed; still closed, host_undo() still leads back. */
 int host_client_change(struct host *h, const struct host_client *c, char *err)
 	__attribute__((warn_unused_result));

@@ -139,6 +139,11 @@ int netlink_addr(struct nl_sock *s, bool add, unsigned index, const struct addr 
 	return ask(s, msg);
 }
 
+static int put_prefix(struct nl_msg *msg, int attr, const struct prefix *p)
+{
+	return nla_put(msg, attr, (int)addr_ip_bytes(&p->addr), p->addr.ip);
+}
+
 static uint8_t route_scope(bool add, const struct netlink_route *r)
 {
 	if (r->family == 6 || (add && r->is_unreachable))
@@ -149,6 +154,7 @@ static uint8_t route_scope(bool add, const struct netlink_route *r)
 int netlink_route(struct nl_sock *s, bool add, const struct netlink_route *r)
 {
 	struct rtmsg head = {.rtm_family = (uint8_t)af_of(r->family),
+			     .rtm_dst_len = r->to.len,
 			     .rtm_protocol = HOST_PROTOCOL,
 			     .rtm_scope = route_scope(add, r),
 			     .rtm_type = r->is_unreachable ? RTN_UNREACHABLE : RTN_UNICAST};
@@ -156,6 +162,8 @@ int netlink_route(struct nl_sock *s, bool add, const struct netlink_route *r)
 				   add ? NLM_F_CREATE | NLM_F_EXCL : 0, &head, sizeof(head));
 	if (msg)
 		msg = filled(msg, nla_put_u32(msg, RTA_TABLE, r->table));
+	if (msg && r->to.len)
+		msg = filled(msg, put_prefix(msg, RTA_DST, &r->to));
 	if (msg && r->metric)
 		msg = filled(msg, nla_put_u32(msg, RTA_PRIORITY, r->metric));
 	if (msg && !r->is_unreachable)
@@ -166,9 +174,10 @@ int netlink_route(struct nl_sock *s, bool add, const struct netlink_route *r)
 int netlink_rule(struct nl_sock *s, bool add, const struct netlink_rule *r)
 {
 	struct fib_rule_hdr head = {.family = (uint8_t)af_of(r->family),
+				    .dst_len = r->to.len,
 				    .action = FR_ACT_TO_TBL,
 				    .flags = r->mark ? FIB_RULE_INVERT : 0};
-	uint32_t table = r->mark ? r->table : RT_TABLE_MAIN;
+	uint32_t table = r->table ? r->table : RT_TABLE_MAIN;
 	struct nl_msg *msg = begin(add ? RTM_NEWRULE : RTM_DELRULE,
 				   add ? NLM_F_CREATE | NLM_F_EXCL : 0, &head, sizeof(head));
 	if (msg)
@@ -181,8 +190,12 @@ int netlink_rule(struct nl_sock *s, bool add, const struct netlink_rule *r)
 		msg = filled(msg, nla_put_u32(msg, FRA_FWMARK, r->mark));
 	if (msg && r->mark)
 		msg = filled(msg, nla_put_u32(msg, FRA_FWMASK, UINT32_MAX));
-	if (msg && !r->mark)
-		msg = filled(msg, nla_put_u32(msg, FRA_SUPPRESS_PREFIXLEN, 0));
+	if (msg && r->to.len)
+		msg = filled(msg, put_prefix(msg, FRA_DST, &r->to));
+	if (msg && r->oifname)
+		msg = filled(msg, nla_put_string(msg, FRA_OIFNAME, r->oifname));
+	if (msg && r->suppress != NETLINK_SUPPRESS_NONE)
+		msg = filled(msg, nla_put_u32(msg, FRA_SUPPRESS_PREFIXLEN, (uint32_t)r->suppress));
 	return ask(s, msg);
 }
 

@@ -10,21 +10,27 @@
 
 struct nl_sock;
 
-/* A default route. */
 struct netlink_route {
 	uint8_t family;	     /* 4 or 6 */
+	struct prefix to;    /* len 0: the default route */
 	bool is_unreachable; /* else through the link `oif` */
 	unsigned oif;	     /* index */
 	uint32_t table;
 	uint32_t metric;
 };
 
-/* "not fwmark MARK lookup TABLE", or "lookup main suppress_prefixlength 0" when mark is 0. */
+#define NETLINK_SUPPRESS_NONE (-1)
+
+/* "[not fwmark MARK] [to PREFIX] [oif LINK] lookup TABLE [suppress_prefixlength LEN]". A mark with
+ * one of the other two would be another rule ("not" is about the whole): do not. */
 struct netlink_rule {
 	uint8_t family; /* 4 or 6 */
 	uint32_t priority;
-	uint32_t mark;
-	uint32_t table;
+	uint32_t mark;	     /* 0: none */
+	struct prefix to;    /* len 0: every destination */
+	const char *oifname; /* NULL: every link */
+	uint32_t table;	     /* 0: main */
+	int suppress;	     /* routes of at most this length do not count */
 };
 
 /* What a dump tells of a route or rule. */

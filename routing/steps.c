@@ -144,11 +144,24 @@ static int undo_addr(struct host *h, const json_t *what, char *err)
 		       "An address of", text_of(what, "link"), err);
 }
 
+static const char *to_text(const struct prefix *to, char text[ADDR_TEXT_BYTES])
+{
+	return to->len ? prefix_text(to, text) : "default";
+}
+
+static struct prefix to_of(const json_t *what)
+{
+	struct prefix to = {.len = 0};
+	return prefix_parse(text_of(what, "to"), &to) < 0 ? (struct prefix){.len = 0} : to;
+}
+
 json_t *what_route(const char *ifname, const struct netlink_route *r)
 {
-	return json_pack("{s:i, s:b, s:s, s:I, s:I, s:I}", "family", (int)r->family, "unreachable",
-			 (int)r->is_unreachable, "link", ifname, "index", (json_int_t)r->oif,
-			 "table", (json_int_t)r->table, "metric", (json_int_t)r->metric);
+	char text[ADDR_TEXT_BYTES];
+	return json_pack("{s:i, s:s, s:b, s:s, s:I, s:I, s:I}", "family", (int)r->family, "to",
+			 to_text(&r->to, text), "unreachable", (int)r->is_unreachable, "link",
+			 ifname, "index", (json_int_t)r->oif, "table", (json_int_t)r->table,
+			 "metric", (json_int_t)r->metric);
 }
 
 int step_route(struct host *h, const char *ifname, const struct netlink_route *r, char *err)
@@ -158,16 +171,17 @@ int step_route(struct host *h, const char *ifname, const struct netlink_route *r
 	if (rc < 0)
 		return rc;
 	rc = settle(h, id, netlink_route(h->nl, true, r));
+	char text[ADDR_TEXT_BYTES];
 	if (rc < 0)
-		return routing_fail(err, rc,
-				    "The IPv%d default route in table %u cannot be set: %s.",
-				    r->family, r->table, reason(rc));
+		return routing_fail(err, rc, "The IPv%d route %s in table %u cannot be set: %s.",
+				    r->family, to_text(&r->to, text), r->table, reason(rc));
 	return 0;
 }
 
 static int undo_route(struct host *h, const json_t *what, char *err)
 {
 	struct netlink_route r = {.family = (uint8_t)number_of(what, "family"),
+				  .to = to_of(what),
 				  .is_unreachable =
 					  json_is_true(json_object_get(what, "unreachable")),
 				  .oif = number_of(what, "index"),
@@ -175,19 +189,24 @@ static int undo_route(struct host *h, const json_t *what, char *err)
 				  .metric = number_of(what, "metric")};
 	if (!r.is_unreachable && same_link(what) == 0) /* it went with its link */
 		return 0;
-	char name[32];
-	snprintf(name, sizeof(name), "of table %u", r.table);
-	return removed(netlink_route(h->nl, false, &r), "The default route", name, err);
+	char name[ADDR_TEXT_BYTES + 32], text[ADDR_TEXT_BYTES];
+	snprintf(name, sizeof(name), "%s of table %u", to_text(&r.to, text), r.table);
+	return removed(netlink_route(h->nl, false, &r), "The route", name, err);
+}
+
+json_t *what_rule(const struct netlink_rule *r)
+{
+	char text[ADDR_TEXT_BYTES];
+	return json_pack("{s:i, s:I, s:I, s:I, s:s, s:s, s:i}", "family", (int)r->family,
+			 "priority", (json_int_t)r->priority, "mark", (json_int_t)r->mark, "table",
+			 (json_int_t)r->table, "to", to_text(&r->to, text), "oif",
+			 r->oifname ? r->oifname : "", "suppress", r->suppress);
 }
 
 int step_rule(struct host *h, const struct netlink_rule *r, char *err)
 {
 	uint64_t id;
-	int rc = journal_begin(h->journal, "rule", false,
-			       json_pack("{s:i, s:I, s:I, s:I}", "family", (int)r->family,
-					 "priority", (json_int_t)r->priority, "mark",
-					 (json_int_t)r->mark, "table", (json_int_t)r->table),
-			       &id, err);
+	int rc = journal_begin(h->journal, "rule", false, what_rule(r), &id, err);
 	if (rc < 0)
 		return rc;
 	rc = settle(h, id, netlink_rule(h->nl, true, r));
@@ -199,10 +218,15 @@ int step_rule(struct host *h, const struct netlink_rule *r, char *err)
 
 static int undo_rule(struct host *h, const json_t *what, char *err)
 {
-	struct netlink_rule r = {.family = (uint8_t)number_of(what, "family"),
-				 .priority = number_of(what, "priority"),
-				 .mark = number_of(what, "mark"),
-				 .table = number_of(what, "table")};
+	const char *oif = text_of(what, "oif");
+	struct netlink_rule r = {
+		.family = (uint8_t)number_of(what, "family"),
+		.priority = number_of(what, "priority"),
+		.mark = number_of(what, "mark"),
+		.table = number_of(what, "table"),
+		.to = to_of(what),
+		.oifname = *oif ? oif : NULL,
+		.suppress = (int)json_integer_value(json_object_get(what, "suppress"))};
 	char name[32];
 	snprintf(name, sizeof(name), "%u", r.priority);
 	return removed(netlink_rule(h->nl, false, &r), "The routing rule", name, err);

@@ -10,6 +10,7 @@
 #include "routing/journal.h"
 #include "routing/netlink.h"
 #include "routing/nft.h"
+#include "routing/steer.h"
 
 struct host {
 	struct journal *journal;
@@ -18,6 +19,7 @@ struct host {
 	bool client_is_up;
 	struct host_client client; /* as it is set up now; ifname points to client_ifname */
 	char client_ifname[16];
+	struct steer steer; /* what was made of it; its client points to the one above */
 };
 
 /* Link: MTU, no link-local address, up. Undo: down, while it is the same link. */
@@ -38,6 +40,7 @@ int step_sysctl_side(struct host *h, const char *name, const char *old, const ch
 int unstep(struct host *h, const char *kind, json_t *what, char *err);
 json_t *what_addr(const char *ifname, const struct addr *a, uint8_t len);
 json_t *what_route(const char *ifname, const struct netlink_route *r);
+json_t *what_rule(const struct netlink_rule *r);
 
 /* Undo of every kind there is. */
 journal_undo_fn steps_undo;

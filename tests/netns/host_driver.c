@@ -4,12 +4,12 @@
  * host_driver JOURNAL, then:
  *   die N                        SIGKILL ourselves at the N-th journal hook from now
  *   at N FILE                    run the shell script FILE at the N-th: another program comes
- * between check-client / client / change IFNAME MTU V4|- V6|- TABLE MARK check-exit / exit NAME
- * IFNAME MTU RANGE4|- ADDR4|- RANGE6|- ADDR6|- tun IFNAME QUEUES [whole] / untun    dns PATH
- * SERVER... / ours PATH    undo / changes / hooks send HEX / send-open HEX / read        one packet
- * of queue 0; read waits until one comes prefixes EXCEPT|- / default 4|6 / link NAME / watch /
- * changed EXCEPT|- (waits for an event first) Each answers with lines that end in "ok ..." or
- * "error CODE sentence".
+ * between ranges [CIDR...]: of the next clients. check-client / client / change IFNAME MTU V4|-
+ * V6|- TABLE MARK check-exit / exit NAME IFNAME MTU RANGE4|- ADDR4|- RANGE6|- ADDR6|- tun IFNAME
+ * QUEUES [whole] / untun    dns PATH SERVER... / ours PATH    undo / changes / hooks send HEX /
+ * send-open HEX / read        one packet of queue 0; read waits until one comes prefixes EXCEPT|- /
+ * default 4|6 / link NAME / watch / changed EXCEPT|- (waits for an event first) Each answers with
+ * lines that end in "ok ..." or "error CODE sentence".
  */
 #include <errno.h>
 #include <poll.h>
@@ -24,7 +24,7 @@
 #include "routing/netinfo.h"
 #include "tun/device.h"
 
-#define WORDS_MAX	16
+#define WORDS_MAX	24
 #define READ_TIMEOUT_MS 5000
 
 struct driver {
@@ -32,6 +32,8 @@ struct driver {
 	struct tun *tun;
 	struct pkt_pool *pool;
 	struct netinfo_watch *watch;
+	struct prefix ranges[WORDS_MAX];
+	size_t nranges;
 	unsigned die_at, run_at, hooks;
 	char script[256];
 	char err[ROUTING_ERROR_BYTES];
@@ -87,12 +89,22 @@ static int do_client(struct driver *d)
 				.v4 = ip_of(d->word[3]),
 				.v6 = ip_of(d->word[4]),
 				.table = (uint32_t)strtoul(d->word[5], NULL, 0),
-				.mark = (uint32_t)strtoul(d->word[6], NULL, 0)};
+				.mark = (uint32_t)strtoul(d->word[6], NULL, 0),
+				.ranges = d->ranges,
+				.nranges = d->nranges};
 	if (strcmp(d->word[0], "check-client") == 0)
 		return host_client_check(d->host, &c, d->err);
 	if (strcmp(d->word[0], "change") == 0)
 		return host_client_change(d->host, &c, d->err);
 	return host_client_up(d->host, &c, d->err);
+}
+
+static int do_ranges(struct driver *d)
+{
+	d->nranges = 0;
+	for (int i = 1; i < d->n; i++)
+		d->ranges[d->nranges++] = range_of(d->word[i]);
+	return 0;
 }
 
 static int do_exit(struct driver *d)
@@ -114,6 +126,11 @@ static int do_dns(struct driver *d)
 	for (int i = 2; i < d->n; i++)
 		servers[i - 2] = ip_of(d->word[i]);
 	return dns_set(d->host, d->word[1], servers, (size_t)d->n - 2, d->err);
+}
+
+static int do_undns(struct driver *d)
+{
+	return dns_unset(d->host, d->word[1], d->err);
 }
 
 static int do_send(struct driver *d)
@@ -236,14 +253,14 @@ static const struct {
 	int args;
 	int (*run)(struct driver *d);
 } commands[] = {
-	{"die", 1, do_die},	    {"at", 2, do_at},	      {"check-client", 6, do_client},
-	{"client", 6, do_client},   {"change", 6, do_client}, {"check-exit", 7, do_exit},
-	{"exit", 7, do_exit},	    {"tun", 2, do_tun},	      {"untun", 0, do_untun},
-	{"dns", 2, do_dns},	    {"ours", 1, do_ours},     {"undo", 0, do_undo},
-	{"changes", 0, do_changes}, {"hooks", 0, do_hooks},   {"send", 1, do_send},
-	{"send-open", 1, do_send},  {"read", 0, do_read},     {"prefixes", 1, do_prefixes},
-	{"default", 1, do_default}, {"link", 1, do_link},     {"watch", 0, do_watch},
-	{"changed", 1, do_changed},
+	{"die", 1, do_die},	      {"at", 2, do_at},		  {"check-client", 6, do_client},
+	{"client", 6, do_client},     {"change", 6, do_client},	  {"check-exit", 7, do_exit},
+	{"exit", 7, do_exit},	      {"tun", 2, do_tun},	  {"untun", 0, do_untun},
+	{"dns", 2, do_dns},	      {"undns", 1, do_undns},	  {"ours", 1, do_ours},
+	{"undo", 0, do_undo},	      {"changes", 0, do_changes}, {"hooks", 0, do_hooks},
+	{"send", 1, do_send},	      {"send-open", 1, do_send},  {"read", 0, do_read},
+	{"prefixes", 1, do_prefixes}, {"default", 1, do_default}, {"link", 1, do_link},
+	{"watch", 0, do_watch},	      {"changed", 1, do_changed}, {"ranges", 0, do_ranges},
 };
 
 static void run(struct driver *d, char *line)
