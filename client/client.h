@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "client/config.h"
+#include "client/ranges.h"
 #include "daemon/deadline.h"
 #include "daemon/dirsync.h"
 #include "directory/choice.h"
@@ -78,6 +79,7 @@ struct wish {
 	unsigned hops;
 	bool open;          /* method 0: no token */
 	nsec_t timeout;
+	struct ranges ranges;
 };
 
 /* One exit being used, or being tried. */
@@ -87,6 +89,7 @@ struct carrier {
 	uint8_t id[32];
 	struct addr address4, address6; /* of the exit, from the directory */
 	bool granted;
+	struct ranges ranges; /* of the wish that it was made for */
 	struct msg_grant grant;
 	unsigned failures;  /* builds in a row */
 	char last_failure[160];

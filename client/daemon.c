@@ -147,11 +147,15 @@ static void on_directory_failure(void *arg, nsec_t now)
 }
 
 /* While up, the directory comes through the tunnel: nobody on the way sees who reads it. An authority in a network that
- * this host is on is asked directly: what comes from such addresses out of the tunnel is dropped (client/inner.c). */
+ * this host is on is asked directly: what comes from such addresses out of the tunnel is dropped (client/inner.c). With
+ * ranges the user's word holds for us too: all else goes directly. */
 static const char *tunnel_device(void *arg, const struct addr *to)
 {
 	struct client *c = arg;
-	return c->state == CLIENT_UP && c->tun && !inner_is_local(c->inner, to) ? tun_name(c->tun) : NULL;
+
+	if (c->state != CLIENT_UP || !c->tun || !c->carrier || c->carrier->ranges.n || inner_is_local(c->inner, to))
+		return NULL;
+	return tun_name(c->tun);
 }
 
 /* --- time --- */

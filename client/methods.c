@@ -94,6 +94,24 @@ static bool read_exit(const json_t *v, uint8_t id[32])
 	return name && !name_to_id(name, id);
 }
 
+/* NULL, or what is wrong with them. */
+static const char *read_ranges(const json_t *list, struct ranges *r)
+{
+	static char sentence[RANGES_SENTENCE_BYTES];
+
+	if (list && !json_is_array(list))
+		return "ranges must be a list of networks";
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const char *text = json_string_value(json_array_get(list, i));
+
+		if (!text)
+			return "ranges must be a list of networks";
+		if (ranges_add(r, text, sentence))
+			return sentence;
+	}
+	return NULL;
+}
+
 /* NULL, or what is wrong with the request. */
 static const char *read_wish(json_t *params, struct wish *w)
 {
@@ -118,13 +136,14 @@ static const char *read_wish(json_t *params, struct wish *w)
 	if (seconds < TIMEOUT_LEAST_S || seconds > TIMEOUT_MOST_S)
 		return "timeout_s must be a number from 1 to 600";
 	w->timeout = seconds * NSEC_PER_SEC;
-	return NULL;
+	return read_ranges(json_object_get(params, "ranges"), &w->ranges);
 }
 
 static bool is_up_with(const struct client *c, const struct wish *w)
 {
 	return c->state == CLIENT_UP && c->attempt_over && c->carrier && c->carrier->granted &&
-	       !memcmp(c->carrier->id, w->exit[0].id, 32) && c->wish.hops == w->hops;
+	       !memcmp(c->carrier->id, w->exit[0].id, 32) && c->wish.hops == w->hops &&
+	       ranges_equal(&c->carrier->ranges, &w->ranges);
 }
 
 static void method_up(struct client *c, struct control_request *q, json_t *params)

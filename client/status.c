@@ -34,6 +34,16 @@ static json_t *lease_json(const struct msg_grant *g, unsigned mtu)
 			 "mtu", (int)mtu);
 }
 
+static json_t *ranges_json(const struct ranges *r)
+{
+	json_t *list = json_array();
+	char text[ADDR_TEXT_BYTES];
+
+	for (size_t i = 0; i < r->n; i++)
+		json_array_append_new(list, json_string(prefix_text(&r->range[i], text)));
+	return list;
+}
+
 static json_t *hops_json(const struct path *p)
 {
 	json_t *hops = json_array();
@@ -95,10 +105,11 @@ json_t *status_json(struct client *c)
 	json_t *o;
 
 	inner_bytes(c->inner, &up, &down);
-	o = json_pack("{s:i,s:s,s:o,s:o,s:o,s:{s:I,s:I},s:o,s:o,s:s,s:f}", "schema", 1, "state", state_words[c->state],
+	o = json_pack("{s:i,s:s,s:o,s:o,s:o,s:o,s:{s:I,s:I},s:o,s:o,s:s,s:f}", "schema", 1, "state", state_words[c->state],
 		      "exit", k ? exit_json(c, k) : json_null(), "lease",
-		      k && k->granted ? lease_json(&k->grant, k->grant.mtu) : json_null(), "paths",
-		      k ? paths_json(k, now) : json_array(), "bytes", "up", (json_int_t)up, "down", (json_int_t)down, "drops",
+		      k && k->granted ? lease_json(&k->grant, k->grant.mtu) : json_null(), "ranges",
+		      k ? ranges_json(&k->ranges) : json_array(), "paths", k ? paths_json(k, now) : json_array(),
+		      "bytes", "up", (json_int_t)up, "down", (json_int_t)down, "drops",
 		      drops_json(c), "directory", directory_json(c, now), "engine", aead_engine_name(), "up_s",
 		      c->up_since ? (double)(now - c->up_since) / NSEC_PER_SEC : 0.0);
 	if (o && c->state == CLIENT_BLOCKED)

@@ -165,7 +165,8 @@ static unsigned path_mtu(const struct carrier *k, const struct msg_grant *g)
 	return mtu < g->mtu ? mtu : g->mtu;
 }
 
-static struct host_client host_settings(struct client *c, const struct msg_grant *g, unsigned mtu)
+static struct host_client host_settings(struct client *c, const struct ranges *r, const struct msg_grant *g,
+					unsigned mtu)
 {
 	return (struct host_client){
 		.ifname = c->config.interface,
@@ -174,17 +175,22 @@ static struct host_client host_settings(struct client *c, const struct msg_grant
 		.v6 = g->lease6,
 		.table = c->config.table,
 		.mark = c->config.mark,
+		.ranges = r->range,
+		.nranges = r->n,
 	};
 }
 
-static int set_dns(struct client *c, const struct msg_grant *g, char *err)
+/* With ranges the system's resolver stays: whoever sends a part through the tunnel asks for the rest beside it. */
+static int set_dns(struct client *c, const struct ranges *ranges, const struct msg_grant *g, char *err)
 {
+	if (ranges->n)
+		return dns_unset(c->host, c->config.resolv_conf, err);
 	return g->ndns ? dns_set(c->host, c->config.resolv_conf, g->dns, g->ndns, err) : 0;
 }
 
-static int host_first_up(struct client *c, const struct msg_grant *g, unsigned mtu, char *err)
+static int host_first_up(struct client *c, const struct carrier *k, unsigned mtu, char *err)
 {
-	struct host_client h = host_settings(c, g, mtu);
+	struct host_client h = host_settings(c, &k->ranges, &k->grant, mtu);
 	int r = tun_open(c->config.interface, engine_workers(c->engine), true, &c->tun, err);
 
 	if (r)
@@ -192,7 +198,7 @@ static int host_first_up(struct client *c, const struct msg_grant *g, unsigned m
 	c->host_is_up = true; /* from here on there may be something to take back */
 	r = host_client_up(c->host, &h, err);
 	if (!r)
-		r = set_dns(c, g, err);
+		r = set_dns(c, &k->ranges, &k->grant, err);
 	if (!r) {
 		r = engine_attach_tun(c->engine, c->tun);
 		if (r)
@@ -201,12 +207,12 @@ static int host_first_up(struct client *c, const struct msg_grant *g, unsigned m
 	return r;
 }
 
-static int host_change(struct client *c, const struct msg_grant *g, unsigned mtu, char *err)
+static int host_change(struct client *c, const struct carrier *k, unsigned mtu, char *err)
 {
-	struct host_client h = host_settings(c, g, mtu);
+	struct host_client h = host_settings(c, &k->ranges, &k->grant, mtu);
 	int r = host_client_change(c->host, &h, err);
 
-	return r ? r : set_dns(c, g, err);
+	return r ? r : set_dns(c, &k->ranges, &k->grant, err);
 }
 
 static int local_networks(struct client *c, struct prefix **ret, size_t *ret_n, char *err)
@@ -259,7 +265,7 @@ static void take_grant(struct client *c, struct carrier *k, const struct msg_gra
 	if (r)
 		snprintf(err, sizeof(err), "no memory for the lease");
 	else
-		r = c->tun ? host_change(c, &k->grant, mtu, err) : host_first_up(c, &k->grant, mtu, err);
+		r = c->tun ? host_change(c, k, mtu, err) : host_first_up(c, k, mtu, err);
 	if (r) {
 		fail(c, FAULT_HOST, "%s", err);
 		return;
@@ -500,6 +506,7 @@ static void begin_exit(struct client *c, nsec_t now)
 		fail(c, FAULT_HOST, "no memory for the paths");
 		return;
 	}
+	c->next->ranges = c->wish.ranges;
 	c->next->address4 = exit->v4;
 	c->next->address6 = exit->v6;
 	give_seed(c, now);
@@ -509,7 +516,7 @@ static void begin_exit(struct client *c, nsec_t now)
 enum fault tunnel_up(struct client *c, const struct wish *w, nsec_t now)
 {
 	const struct msg_grant none = {.lease4 = {.family = 0}};
-	struct host_client h = host_settings(c, &none, 1280);
+	struct host_client h = host_settings(c, &w->ranges, &none, 1280);
 
 	if (!c->tun && host_client_check(c->host, &h, c->sentence))
 		return FAULT_HOST;
