@@ -374,7 +374,8 @@ static const char *needs_restart(const struct exit_settings *a, const struct exi
 		return "lease4";
 	if (!same_prefix(&a->lease6, &b->lease6))
 		return "lease6";
-	if (!same_dns(a, b)) /* this one and the next two: the sessions' state machine has its own copy */
+	if (!same_dns(a, b)) /* this one and the next two: the sessions' state machine has its own
+				copy */
 		return "dns";
 	if (a->sessions_most != b->sessions_most)
 		return "sessions";

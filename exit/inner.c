@@ -123,7 +123,7 @@ static void refuse(struct inner *x, struct worker *w, struct circuit *c, struct 
 static bool is_from_lease(const struct session_data *s, const struct ip_view *v)
 {
 	const struct addr *lease = v->version == 6 ? &s->lease6 : &s->lease4;
-	return lease->family && addr_equal_ip(lease, &v->src);
+	return addr_equal_ip(lease, &v->src); /* family 0, no lease, equals none */
 }
 
 static void pass(struct worker *w, struct session_data *s, struct pkt *k)

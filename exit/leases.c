@@ -69,7 +69,8 @@ static uint32_t room_of(const struct prefix *range)
 		return LEASES_MOST;
 	if (host_bits > 20)
 		return LEASES_MOST;
-	return host_bits < 2 ? 0 : (1u << host_bits) - LEFT_OUT;
+	assert(host_bits >= 2); /* exit_settings_check() */
+	return (1u << host_bits) - LEFT_OUT;
 }
 
 /* --- the permutation --- */

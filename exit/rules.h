@@ -32,9 +32,9 @@ struct rules *rules_new(const struct rules_config *c, const struct rng *rng);
 void rules_free(void *r);
 /* May the packet go on? By where it goes and by its protocol and port.
  *
- * A fragment other than the first has no port. It passes when its protocol may reach that address at some port: the
- * first fragment, which ip_parse() lets through only with its whole TCP or UDP header, is judged by its port, and no
- * later fragment that ip_parse() accepts lies over that header (RFC 1858, RFC 3128); without the first the others are
- * worthless, and the kernel, which masquerades, puts packets together before it sends them, so they do not even
- * leave. */
+ * A fragment other than the first has no port. It passes unless all of that address is rejected to its protocol
+ * before a rule accepts some port there. That is safe: the first fragment, which ip_parse() lets through only with its
+ * whole TCP or UDP header, is judged by its port; no later fragment that ip_parse() accepts lies over that header (RFC
+ * 1858, RFC 3128); without the first the others are worthless; and the kernel, which masquerades, puts packets
+ * together before it sends them, so they do not even leave. */
 enum rules_verdict rules_judge(const struct rules *r, const struct ip_view *v);

@@ -1,5 +1,7 @@
 unit_test(accounts exit_role PkgConfig::SQLITE)
 unit_test(leases exit_role)
+unit_test(exit_settings exit_role)
+unit_test(exit_inner exit_role)
 
 add_test(NAME netns/exit-host COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/netns/exit_host.sh)
 set_tests_properties(netns/exit-host PROPERTIES LABELS netns TIMEOUT 120 RUN_SERIAL TRUE

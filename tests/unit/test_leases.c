@@ -206,6 +206,34 @@ static void leases_gives_a_token_its_last_lease_again(void **state)
 	leases_free(l);
 }
 
+/* Who had it last without a token leaves no claim of the token before. */
+static void leases_forgets_a_token_when_another_had_its_lease(void **state)
+{
+	struct seeded seed;
+	struct rng rng = seeded_rng(&seed, 8);
+	struct leases *l = make("10.1.2.0/29", NULL, &rng);
+	struct session_data ann = {0}, open[5] = {0};
+	unsigned same = 0;
+	uint8_t token[32];
+
+	(void)state;
+	token_of(token, 1);
+	for (unsigned i = 0; i < 50; i++) {
+		assert_int_equal(leases_take(l, &ann, BOTH, token), 0);
+		uint32_t had = ann.lease_index;
+		leases_put(l, &ann);
+		for (unsigned j = 0; j < 5; j++)
+			assert_int_equal(leases_take(l, &open[j], BOTH, NULL), 0);
+		for (unsigned j = 0; j < 5; j++)
+			leases_put(l, &open[j]);
+		assert_int_equal(leases_take(l, &ann, BOTH, token), 0);
+		same += ann.lease_index == had;
+		leases_put(l, &ann);
+	}
+	assert_in_range(same, 1, 30);
+	leases_free(l);
+}
+
 /* Of n free ones each comes up as often as another, and not in order. */
 static void leases_draws_evenly(void **state)
 {
@@ -334,6 +362,7 @@ int main(void)
 		cmocka_unit_test(leases_gives_the_families_that_are_wanted_and_there),
 		cmocka_unit_test(leases_finds_nobody_outside_the_ranges),
 		cmocka_unit_test(leases_gives_a_token_its_last_lease_again),
+		cmocka_unit_test(leases_forgets_a_token_when_another_had_its_lease),
 		cmocka_unit_test(leases_draws_evenly),
 		cmocka_unit_test(leases_agree_with_a_slow_one),
 	};
