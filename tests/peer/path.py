@@ -40,9 +40,10 @@ class Hop:
 
 
 class Path:
-    def __init__(self, link, relays, lifetime=600):
-        """`relays` in order, the guard (which is link.relay) first."""
-        self.link, self.relays, self.lifetime = link, relays, lifetime
+    def __init__(self, link, relays, lifetime=600, skew=0):
+        """`relays` in order, the guard (which is link.relay) first; `skew`: a clock that is wrong, for hostile tests."""
+        self.link, self.relays, self.lifetime, self.skew = link, relays, lifetime, skew
+        self.repeats = SESSION_REPEATS
         self.count = len(relays)
         self.slots = max(self.count, 3)
         self.size = FULL_SIZES[0]
@@ -62,7 +63,8 @@ class Path:
             keyid, B = onion_key(relay, now)
             fill = self.slots - (self.count - i + 1)
             next_id = bytes(32) if last else self.relays[i].id
-            request = struct.pack(">BBHI32sHHI", last, fill, self.lifetime, int(now) // 60, next_id, len(onion), 0, 0)
+            request = struct.pack(">BBHI32sHHI", last, fill, self.lifetime,
+                                  int(now + self.skew) // 60, next_id, len(onion), 0, 0)
             handshake = Handshake(b"path", relay.id, B, request, onion)
             self.handshakes.insert(0, handshake)
             onion = struct.pack(">H", keyid) + handshake.X + handshake.ct
@@ -189,13 +191,12 @@ class Path:
             self.controls.remove(found)
         return found
 
-    def request(self, kind, body, answers, seq=None):
+    def request(self, kind, body, answers):
         """Sends until answered, each repeat at the next smaller full size: (type, body); sets the path's size."""
-        if seq is None:
-            self.seq += 1
-            seq = self.seq
+        self.seq += 1
+        seq = self.seq
         body = body(seq) if callable(body) else body
-        for delay, size in zip(SESSION_REPEATS, FULL_SIZES):
+        for delay, size in zip(self.repeats, FULL_SIZES):
             self.link.sock.send(self.sealed(self.control_plain(kind, seq, body, size)))
             answer = self.control(kind, delay, answers, seq)
             if answer:
@@ -217,15 +218,13 @@ class Path:
         self.session_key = kdf(self.hops[-1].resume, "session", self.grant.session)
         return self.grant
 
-    def bind(self, session, session_key, prio, seq=None):
-        """Binds this path to a session: 0 bound, 1 unknown."""
-        exit_id, h = self.relays[-1].id, self.hops[-1].h
+    def bind_body(self, seq, session, session_key, prio):
+        said = self.relays[-1].id + self.hops[-1].h + seq.to_bytes(4, "big") + prio.to_bytes(4, "big")
+        return session + prio.to_bytes(4, "big") + hashlib.blake2b(b"bind" + said, key=session_key, digest_size=32).digest()
 
-        def body(number):
-            said = b"bind" + exit_id + h + number.to_bytes(4, "big") + prio.to_bytes(4, "big")
-            mac = hashlib.blake2b(said, key=session_key, digest_size=32).digest()
-            return session + prio.to_bytes(4, "big") + mac
-        _, answer = self.request(BIND, body, (BOUND,), seq)
+    def bind(self, session, session_key, prio):
+        """Binds this path to a session: 0 bound, 1 unknown."""
+        _, answer = self.request(BIND, lambda seq: self.bind_body(seq, session, session_key, prio), (BOUND,))
         return answer[0]
 
     def session_ping(self):
