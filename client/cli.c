@@ -22,22 +22,27 @@
 static const char usage_text[] =
 	"Usage: sispopnet-vpn COMMAND [OPTIONS]\n"
 	"\n"
-	"  --up --exit NAME.sispop [--exit NAME2.sispop ...] [TOKEN] [--hops N] [--timeout S] [--no-wait]\n"
-	"                  bring the tunnel up; returns 0 only when a packet came back through it\n"
+	"  --up --exit NAME.sispop [--exit NAME2.sispop ...] [TOKEN] [--range CIDR ...] [--hops N]\n"
+	"       [--timeout S] [--no-wait]\n"
+	"                  bring the tunnel up; returns 0 only when a packet came back through it. Exits are tried in\n"
+	"                  their order until one serves\n"
 	"  --down          take it down; the machine is as it was before\n"
-	"  --swap NAME.sispop [TOKEN]\n"
-	"                  move to another exit; the old one carries the traffic until the new one granted\n"
-	"  --status        state, path, lease, bytes, drops\n"
+	"  --swap NAME.sispop [TOKEN] [--range CIDR ...]\n"
+	"                  move to another exit; the old one carries the traffic until the new one granted. Without\n"
+	"                  --range the ranges stay as they are\n"
+	"  --status        state, path, lease, ranges, bytes, drops\n"
 	"  --watch         one line of JSON for each change, until interrupted\n"
 	"  --exits         the exits that the directory lists\n"
 	"\n"
-	"TOKEN, in the order of preference:\n"
+	"TOKEN, in the order of preference; given once it serves all exits, else once for each --exit, in their order:\n"
 	"  --token-file F  first line of F (a file that others cannot read)\n"
 	"  --token-fd N    first line of descriptor N\n"
 	"  --token -       first line of standard input\n"
 	"  --token T       on the command line: wiped at once, but the shell's history keeps it\n"
 	"  (none)          $CREDENTIALS_DIRECTORY/token when systemd gives one; else the exit must be open to all\n"
 	"\n"
+	"  --range CIDR    only this network goes through the tunnel (up to 16 of them, IPv4 and IPv6), the rest goes as\n"
+	"                  without the VPN, and so does DNS: names are asked where they were asked before\n"
 	"  --hops N        relays on the way, 1 to 8, the exit included (default 3)\n"
 	"  --timeout S     give up after S seconds (default 30)\n"
 	"  --no-wait       return when the attempt has begun\n"
@@ -52,7 +57,7 @@ static const char usage_text[] =
 enum command { CMD_NONE, CMD_UP, CMD_DOWN, CMD_SWAP, CMD_STATUS, CMD_WATCH, CMD_EXITS };
 
 enum { OPT_UP = 1, OPT_DOWN, OPT_SWAP, OPT_STATUS, OPT_WATCH, OPT_EXITS, OPT_EXIT, OPT_TOKEN, OPT_TOKEN_FILE, OPT_TOKEN_FD,
-       OPT_HOPS, OPT_TIMEOUT, OPT_NO_WAIT, OPT_JSON, OPT_SOCKET, OPT_VERSION, OPT_HELP };
+       OPT_RANGE, OPT_HOPS, OPT_TIMEOUT, OPT_NO_WAIT, OPT_JSON, OPT_SOCKET, OPT_VERSION, OPT_HELP };
 
 static const struct option options[] = {
 	{"up", no_argument, NULL, OPT_UP},
@@ -65,6 +70,7 @@ static const struct option options[] = {
 	{"token", required_argument, NULL, OPT_TOKEN},
 	{"token-file", required_argument, NULL, OPT_TOKEN_FILE},
 	{"token-fd", required_argument, NULL, OPT_TOKEN_FD},
+	{"range", required_argument, NULL, OPT_RANGE},
 	{"hops", required_argument, NULL, OPT_HOPS},
 	{"timeout", required_argument, NULL, OPT_TIMEOUT},
 	{"no-wait", no_argument, NULL, OPT_NO_WAIT},
@@ -142,8 +148,8 @@ static int token_from_fd(struct cli *c, int fd, const char *what)
 {
 	char line[300];
 
-	if (!first_line(fd, c->token)) {
-		c->has_token = true;
+	if (!first_line(fd, c->token[c->tokens])) {
+		c->tokens++;
 		return 0;
 	}
 	snprintf(line, sizeof(line), "no token on the first line of %s: it must hold 1 to %d bytes", what, TOKEN_MAX_BYTES);
@@ -174,8 +180,7 @@ static int token_from_argv(struct cli *c, char *arg)
 		wipe(arg, n);
 		return cli_fail(CLI_USAGE, "--token takes 1 to 256 bytes");
 	}
-	memcpy(c->token, arg, n + 1);
-	c->has_token = true;
+	memcpy(c->token[c->tokens++], arg, n + 1);
 	wipe(arg, n); /* /proc/PID/cmdline shows blanks from now on */
 	return 0;
 }
@@ -225,6 +230,29 @@ static int add_exit(struct cli *c, const char *name)
 	return 0;
 }
 
+static int add_range(struct cli *c, const char *text)
+{
+	char line[RANGES_SENTENCE_BYTES];
+
+	return ranges_add(&c->ranges, text, line) ? usage(line) : 0;
+}
+
+/* Each `--token` and its kind is one more. */
+static int add_token(struct cli *c, int o, char *arg)
+{
+	long n;
+	int r;
+
+	if (c->tokens == CLI_EXITS_MOST)
+		return usage("at most 8 tokens can be given, one for each --exit");
+	if (o == OPT_TOKEN)
+		return token_from_argv(c, arg);
+	if (o == OPT_TOKEN_FILE)
+		return token_from_file(c, arg);
+	r = number(arg, "--token-fd", 0, 1 << 20, &n);
+	return r ? r : token_from_fd(c, (int)n, "the descriptor of --token-fd");
+}
+
 static int command(struct cli *c, enum command cmd)
 {
 	if (c->command != CMD_NONE && c->command != (int)cmd)
@@ -257,14 +285,9 @@ static int one_option(struct cli *c, int o)
 	case OPT_TOKEN:
 	case OPT_TOKEN_FILE:
 	case OPT_TOKEN_FD:
-		if (c->has_token)
-			return usage("one token is enough: give one of --token, --token-file and --token-fd");
-		if (o == OPT_TOKEN)
-			return token_from_argv(c, optarg);
-		if (o == OPT_TOKEN_FILE)
-			return token_from_file(c, optarg);
-		r = number(optarg, "--token-fd", 0, 1 << 20, &n);
-		return r ? r : token_from_fd(c, (int)n, "the descriptor of --token-fd");
+		return add_token(c, o, optarg);
+	case OPT_RANGE:
+		return add_range(c, optarg);
 	case OPT_HOPS:
 		r = number(optarg, "--hops", 1, 8, &n);
 		c->hops = (int)n;
@@ -303,19 +326,33 @@ static int connect_daemon(struct cli *c)
 	return cli_fail(r == -EACCES || r == -EPERM ? CLI_PERMISSION : CLI_DAEMON, line);
 }
 
-static int run(struct cli *c)
+/* What goes with what. */
+static int check_options(const struct cli *c)
 {
-	int r;
+	bool is_up = c->command == CMD_UP || c->command == CMD_SWAP;
 
 	if (c->command == CMD_NONE)
 		return usage("nothing was asked for: --up, --down, --swap, --status, --watch or --exits");
 	if (c->command == CMD_UP && !c->exits)
 		return usage("--up needs --exit NAME.sispop");
-	if (c->exits && c->command != CMD_UP && c->command != CMD_SWAP)
+	if (c->exits && !is_up)
 		return usage("--exit goes with --up");
-	if ((c->command == CMD_UP || c->command == CMD_SWAP) && !c->has_token && (r = token_from_credentials(c)))
-		return r;
-	r = connect_daemon(c);
+	if (c->ranges.n && !is_up)
+		return usage("--range goes with --up or --swap");
+	if (is_up && c->tokens > 1 && c->tokens != c->exits)
+		return usage("give one token for all exits, or one for each --exit in their order");
+	return 0;
+}
+
+static int run(struct cli *c)
+{
+	int r = check_options(c);
+
+	if (!r && (c->command == CMD_UP || c->command == CMD_SWAP) && !c->tokens)
+		r = token_from_credentials(c);
+	c->keep_ranges = c->command == CMD_SWAP && !c->ranges.n;
+	if (!r)
+		r = connect_daemon(c);
 	if (r)
 		return r;
 	switch (c->command) {

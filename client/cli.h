@@ -2,6 +2,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
+#include "client/ranges.h"
 #include "crypto/token.h"
 #include "net/control.h"
 
@@ -30,9 +31,12 @@ struct cli {
 	const char *exit_name[CLI_EXITS_MOST];
 	uint8_t exit_id[CLI_EXITS_MOST][32];
 	unsigned exits;
-	bool has_token, no_wait, json;
+	unsigned tokens; /* 0: none; 1: for all exits; else one for each, in their order */
+	char token[CLI_EXITS_MOST][TOKEN_MAX_BYTES + 1];
+	struct ranges ranges;
+	bool keep_ranges; /* --swap without --range: those that are in use */
+	bool no_wait, json;
 	int hops, timeout_s;
-	char token[TOKEN_MAX_BYTES + 1];
 	struct control_client *client;
 };
 

@@ -51,6 +51,19 @@ static void print_lease(const json_t *l)
 	printf("\n");
 }
 
+static void print_ranges(const json_t *ranges)
+{
+	const json_t *r;
+	size_t i;
+
+	if (!json_array_size(ranges))
+		return;
+	printf("ranges   ");
+	json_array_foreach(ranges, i, r)
+		printf(" %s", json_string_value(r));
+	printf("\n");
+}
+
 static void print_status(json_t *s)
 {
 	const json_t *exit = json_object_get(s, "exit"), *bytes = json_object_get(s, "bytes"), *p, *n;
@@ -67,6 +80,7 @@ static void print_status(json_t *s)
 		printf("exit      %s  %s\n", str(exit, "name"), str(exit, "address"));
 	if (json_is_object(json_object_get(s, "lease")))
 		print_lease(json_object_get(s, "lease"));
+	print_ranges(json_object_get(s, "ranges"));
 	json_array_foreach(json_object_get(s, "paths"), i, p)
 		print_path(p);
 	print_bytes("traffic   up", json_number_value(json_object_get(bytes, "up")));

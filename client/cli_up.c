@@ -65,7 +65,7 @@ static int send_seeds(struct cli *c)
 	int r;
 
 	for (unsigned i = 0; i < c->exits; i++) {
-		r = token_seed(c->token, c->exit_id[i], seed);
+		r = token_seed(c->token[c->tokens > 1 ? i : 0], c->exit_id[i], seed);
 		if (r)
 			return cli_fail(CLI_USAGE, "the token's key could not be derived: 64 MiB of memory are needed");
 		r = control_call(c->client, "token", token_params(c, i, seed), CLI_ANSWER_TIMEOUT, on_event, c, NULL, &e);
@@ -80,12 +80,15 @@ static int send_seeds(struct cli *c)
 
 static json_t *wish_params(const struct cli *c)
 {
-	json_t *exits = json_array();
+	json_t *exits = json_array(), *ranges = json_array();
+	char text[ADDR_TEXT_BYTES];
 
 	for (unsigned i = 0; i < c->exits; i++)
 		json_array_append_new(exits, json_string(c->exit_name[i]));
-	return json_pack("{s:o,s:i,s:s,s:i}", "exits", exits, "hops", c->hops, "auth", c->has_token ? "token" : "open",
-			 "timeout_s", c->timeout_s);
+	for (size_t i = 0; i < c->ranges.n; i++)
+		json_array_append_new(ranges, json_string(prefix_text(&c->ranges.range[i], text)));
+	return json_pack("{s:o,s:i,s:s,s:i,s:o}", "exits", exits, "hops", c->hops, "auth", c->tokens ? "token" : "open",
+			 "timeout_s", c->timeout_s, "ranges", ranges);
 }
 
 static int wait_for(struct cli *c, json_int_t attempt)
@@ -102,6 +105,23 @@ static int wait_for(struct cli *c, json_int_t attempt)
 	return r;
 }
 
+/* --swap changes the exit, not what goes through it. */
+static int keep_ranges(struct cli *c)
+{
+	char err[RANGES_SENTENCE_BYTES];
+	json_t *status = NULL, *v;
+	size_t i;
+	int r = cli_ask(c, "status", NULL, CLI_ANSWER_TIMEOUT, &status);
+
+	if (r)
+		return r;
+	json_array_foreach(json_object_get(status, "ranges"), i, v)
+		if (!r && ranges_add(&c->ranges, json_string_value(v) ? json_string_value(v) : "", err))
+			r = cli_fail(CLI_DAEMON, err);
+	json_decref(status);
+	return r;
+}
+
 int cli_up(struct cli *c)
 {
 	json_t *started = NULL;
@@ -111,6 +131,8 @@ int cli_up(struct cli *c)
 
 	if (isatty(2) && !c->no_wait)
 		r = cli_ask(c, "watch", NULL, CLI_ANSWER_TIMEOUT, NULL);
+	if (!r && c->keep_ranges)
+		r = keep_ranges(c);
 	if (!r)
 		r = cli_ask(c, "up", wish_params(c), CLI_ANSWER_TIMEOUT, &started);
 	if (r)
@@ -120,7 +142,7 @@ int cli_up(struct cli *c)
 	json_decref(started);
 	if (already)
 		return CLI_DONE;
-	if (c->has_token)
+	if (c->tokens)
 		r = send_seeds(c);
 	wipe(c->token, sizeof(c->token));
 	return r || c->no_wait ? r : wait_for(c, attempt);
