@@ -6,46 +6,19 @@
  */
 #include "exit/exit.h"
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/log.h"
-#include "exit/accounts.h"
-#include "exit/closed.h"
-#include "exit/inner.h"
-#include "exit/leases.h"
+#include "exit/exit_state.h"
 #include "exit/rules.h"
 #include "exit/settings.h"
-#include "onion/session_exit.h"
-#include "routing/host.h"
-#include "tun/device.h"
 
-#define CHECK_NSEC	 NSEC_PER_SEC	     /* revocations are looked for */
-#define ADDRESSES_NSEC	 (30 * NSEC_PER_SEC) /* this host's addresses are looked at */
-#define COMPLAINT_NSEC	 (60 * NSEC_PER_SEC) /* the same failure is logged again */
-#define BUSY_RETRY_S	 60
-#define TABLE_NAME_BYTES 17
-
-struct exit {
-	struct exit_settings settings;
-	uint8_t id[32];
-	struct policy policy; /* effective */
-	struct accounts *accounts;
-	struct leases *leases;
-	struct inner inner;
-	struct closed closed;
-	struct host *host;
-	struct tun *tun;
-	/* Between exit_start and exit_stop: */
-	struct engine *engine;
-	struct circuits *circuits;
-	struct exit_sessions *sessions;
-	const uint8_t
-		*judged; /* whose AUTH is being answered: judge and lease are asked in one go */
-	uint8_t judged_key[32];
-	uint64_t bytes_up, bytes_down; /* of sessions that ended */
-	nsec_t next_check, next_addresses, next_complaint;
-};
+#define CHECK_NSEC     NSEC_PER_SEC	   /* revocations are looked for */
+#define ADDRESSES_NSEC (30 * NSEC_PER_SEC) /* this host's addresses are looked at */
+#define COMPLAINT_NSEC (60 * NSEC_PER_SEC) /* the same failure is logged again */
+#define BUSY_RETRY_S   60
 
 static int __attribute__((format(printf, 3, 4))) fail(char *err, int code, const char *fmt, ...)
 {
@@ -106,74 +79,6 @@ void exit_free(struct exit *x)
 	accounts_close(x->accounts);
 	closed_done(&x->closed);
 	free(x);
-}
-
-/* --- the host --- */
-
-static void say(void *arg, const char *sentence)
-{
-	(void)arg;
-	log_warn("%s", sentence);
-}
-
-/* What a dead exit left comes first: its table or address would look like somebody else's. */
-static int open_host(struct exit *x, char *err)
-{
-	int e = host_open(x->settings.journal, &x->host, err);
-
-	if (e || !host_changes(x->host))
-		return e;
-	log_warn(
-		"an exit before this one ended without taking back %zu changes of this host: done now",
-		host_changes(x->host));
-	return host_undo(x->host, say, NULL, err);
-}
-
-static void table_name(const struct exit *x, char name[TABLE_NAME_BYTES])
-{
-	snprintf(name, TABLE_NAME_BYTES, "%s", x->settings.interface);
-	for (char *p = name; *p; p++)
-		if (!(*p >= 'a' && *p <= 'z') && !(*p >= 'A' && *p <= 'Z') &&
-		    !(*p >= '0' && *p <= '9'))
-			*p = '_';
-}
-
-int exit_host_up(struct exit *x, unsigned queues, char err[EXIT_ERROR_BYTES])
-{
-	char name[TABLE_NAME_BYTES];
-	const struct host_exit h = {
-		.name = name,
-		.ifname = x->settings.interface,
-		.mtu = EXIT_DEFAULT_MTU,
-		.address4 = leases_own(x->leases, 4),
-		.address6 = leases_own(x->leases, 6),
-		.range4 = x->settings.lease4,
-		.range6 = x->settings.lease6,
-	};
-	int e = open_host(x, err);
-
-	table_name(x, name);
-	if (!e)
-		e = host_exit_check(x->host, &h, err);
-	if (!e)
-		e = tun_open(x->settings.interface, queues, true, &x->tun, err);
-	if (!e)
-		e = host_exit_up(x->host, &h, err);
-	if (e)
-		exit_host_down(x);
-	return e;
-}
-
-void exit_host_down(struct exit *x)
-{
-	char err[ROUTING_ERROR_BYTES];
-
-	if (x->host && host_undo(x->host, say, NULL, err))
-		log_error("the host is not as it was: %s The next start tries again.", err);
-	tun_close(x->tun);
-	host_close(x->host);
-	x->tun = NULL;
-	x->host = NULL;
 }
 
 struct engine_inner_ops exit_inner(struct exit *x)
