@@ -42,7 +42,7 @@ int cli_ask(struct cli *c, const char *method, json_t *params, nsec_t timeout, j
 
 /* --- the token's key, one for each exit --- */
 
-static json_t *token_params(const struct cli *c, unsigned i, const uint8_t seed[32])
+static json_t *token_params(const struct cli *c, json_int_t attempt, unsigned i, const uint8_t seed[32])
 {
 	static const char digits[] = "0123456789abcdef";
 	char hex[65];
@@ -53,12 +53,12 @@ static json_t *token_params(const struct cli *c, unsigned i, const uint8_t seed[
 		hex[2 * k + 1] = digits[seed[k] & 15];
 	}
 	hex[64] = 0;
-	o = json_pack("{s:s,s:s}", "exit", c->exit_name[i], "seed", hex);
+	o = json_pack("{s:I,s:s,s:s}", "attempt", attempt, "exit", c->exit_name[i], "seed", hex);
 	wipe(hex, sizeof(hex));
 	return o;
 }
 
-static int send_seeds(struct cli *c)
+static int send_seeds(struct cli *c, json_int_t attempt)
 {
 	uint8_t seed[32];
 	struct control_error e;
@@ -68,7 +68,8 @@ static int send_seeds(struct cli *c)
 		r = token_seed(c->token[c->tokens > 1 ? i : 0], c->exit_id[i], seed);
 		if (r)
 			return cli_fail(CLI_USAGE, "the token's key could not be derived: 64 MiB of memory are needed");
-		r = control_call(c->client, "token", token_params(c, i, seed), CLI_ANSWER_TIMEOUT, on_event, c, NULL, &e);
+		r = control_call(c->client, "token", token_params(c, attempt, i, seed), CLI_ANSWER_TIMEOUT, on_event, c,
+				 NULL, &e);
 		wipe(seed, sizeof(seed));
 		if (r == -EREMOTEIO)
 			return CLI_DONE; /* the attempt is over already: `wait` says why */
@@ -143,7 +144,7 @@ int cli_up(struct cli *c)
 	if (already)
 		return CLI_DONE;
 	if (c->tokens)
-		r = send_seeds(c);
+		r = send_seeds(c, attempt);
 	wipe(c->token, sizeof(c->token));
 	return r || c->no_wait ? r : wait_for(c, attempt);
 }

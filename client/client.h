@@ -88,12 +88,16 @@ struct carrier {
 	struct path_set *paths;
 	uint8_t id[32];
 	struct addr address4, address6; /* of the exit, from the directory */
-	bool granted;
+	unsigned hops;
+	bool granted;  /* and the host follows */
+	bool verified; /* a packet came back through it */
+	bool shut;     /* tunnel_block(): it carries nothing any more */
+	uint16_t mtu;  /* of the TUN */
 	struct ranges ranges; /* of the wish that it was made for */
-	struct msg_grant grant;
+	struct msg_grant grant; /* what of it is used */
 	unsigned failures;  /* builds in a row */
 	char last_failure[160];
-	struct path *first; /* the path that asked for the session */
+	struct path *first; /* the path that asked for the session; only before it is granted */
 };
 
 struct failed_relay {
@@ -121,22 +125,23 @@ struct client {
 	enum client_state state;
 	char blocked_why[SENTENCE_BYTES];
 	struct tun *tun;
-	bool host_is_up;
+	bool host_is_anothers;   /* the host was changed for `next`, which did not become `carrier` (yet) */
 	struct carrier *carrier; /* in use; NULL: off */
 	struct carrier *next;    /* being tried; NULL: no attempt */
 	struct wish wish;
 	unsigned wish_exit;      /* index of the exit that is tried */
-	uint64_t attempt;        /* number of the newest attempt */
+	uint64_t attempt;        /* number of the newest attempt; 0: none yet */
 	nsec_t attempt_started, attempt_deadline, up_since;
 	bool step_done[STEP_COUNT];
 	struct verify *verify;
 	enum fault fault;        /* of the newest attempt, once it failed */
 	char sentence[SENTENCE_BYTES];
-	bool attempt_over;
+	bool attempt_over;       /* true when none runs */
+	bool waits_for_directory;
 	struct control_request *waiter[WAITERS_MOST];
 	struct failed_relay failed[FAILED_MOST];
 	bool must_end_attempt;   /* the attempt failed inside a callback: end it from the loop */
-	unsigned directory_failures; /* since the attempt began */
+	unsigned directory_failures; /* while it waited for one */
 };
 
 /* inner.c: the workers' side. */
@@ -144,6 +149,8 @@ struct inner *inner_new(void);
 void inner_free(struct inner *i);
 struct engine_inner_ops inner_ops(struct inner *i);
 void inner_bytes(const struct inner *i, uint64_t *ret_up, uint64_t *ret_down);
+/* An address that no host of the internet sends from: private, local, loopback, multicast. */
+bool inner_is_private(const struct addr *a);
 /* Is a in a network of this host's other links? Control thread. */
 bool inner_is_local(const struct inner *i, const struct addr *a);
 void inner_reset_bytes(struct inner *i);
@@ -152,12 +159,11 @@ void inner_set_active(struct inner *i, struct path_data *p);
 struct inner_lease {
 	struct addr lease4, lease6, dns[3];
 	unsigned ndns;
-	uint16_t mtu;
 	size_t nlocal;
 	struct prefix local[]; /* of this host's other links */
 };
-int inner_set_lease(struct inner *i, const struct onion_env *env, const struct msg_grant *g, uint16_t mtu,
-		    const struct prefix *local, size_t nlocal) __attribute__((warn_unused_result));
+int inner_set_lease(struct inner *i, const struct onion_env *env, const struct msg_grant *g, const struct prefix *local,
+		    size_t nlocal) __attribute__((warn_unused_result));
 
 /* hops.c: choice of hops, guards, relays that failed. */
 void hops_load_guards(struct client *c);
@@ -174,9 +180,10 @@ const char *grant_judge(const struct msg_grant *g, const struct prefix *local, s
 struct verify *verify_start(struct client *c, const struct carrier *k, void (*done)(void *arg, bool ok), void *arg);
 void verify_cancel(struct verify *v);
 
-/* tunnel.c: the state machine. */
-/* Begin to bring the wish up, or to swap to it while up. FAULT_NONE, or why not, with c->sentence. */
-enum fault tunnel_up(struct client *c, const struct wish *w, nsec_t now);
+/* tunnel.c, tunnel_carrier.c, tunnel_host.c: the state machine. */
+/* Begin to bring the wish up, or to swap to it while up; an attempt that runs is cancelled. FAULT_NONE, or why not, with
+ * a sentence in err[ROUTING_ERROR_BYTES]. */
+enum fault tunnel_up(struct client *c, const struct wish *w, nsec_t now, char *err);
 int tunnel_seed(struct client *c, const uint8_t exit_id[32], const uint8_t seed[32], nsec_t now);
 /* Take everything down. 0 or -errno with a sentence in err (ROUTING_ERROR_BYTES): what could not be taken back. */
 int tunnel_down(struct client *c, nsec_t now, char *err);
@@ -198,6 +205,8 @@ void methods_step(struct client *c, enum step s, const char *text, nsec_t now);
 void methods_state_changed(struct client *c);
 json_t *status_json(struct client *c);
 
-/* daemon.c */
+/* daemon.c. config and net are read, the AES engine is chosen. Each returns the exit status, all said on stderr. */
+int client_run(struct client *c);
+int client_cleanup(struct client *c);
 void client_rearm(struct client *c, nsec_t now);
 void client_defer(struct client *c);

@@ -1,7 +1,6 @@
-/* client/daemon.c - sispopnetd: makes the parts, hands what comes to the one whose business it is. */
+/* client/daemon.c - sispopnetd: makes the parts, hands what comes to the one whose business it is. main.c starts it. */
 #include <errno.h>
 #include <event2/event.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +24,7 @@ static void on_link_up(void *arg, struct link *l, nsec_t now)
 	struct addr a = link_remote(l);
 	char text[ADDR_TEXT_BYTES];
 
-	if (c->attempt && !c->attempt_over)
+	if (c->next)
 		methods_step(c, STEP_GUARD, addr_ip_text(&a, text), now);
 	paths_on_link_up(c->paths, l, now);
 }
@@ -375,11 +374,12 @@ static int fail(const char *sentence)
 	return 1;
 }
 
-static int run(struct client *c)
+int client_run(struct client *c)
 {
 	char err[SENTENCE_BYTES] = "";
 	int r;
 
+	take_periods(c, &c->net.params);
 	c->base = event_base_new();
 	r = c->base ? open_all(c, clock_now(), err) : -ENOMEM;
 	if (r) {
@@ -400,7 +400,7 @@ static int run(struct client *c)
 }
 
 /* Take back what a dead daemon left; nothing while one is alive (it holds the journal). */
-static int cleanup(struct client *c)
+int client_cleanup(struct client *c)
 {
 	char err[SENTENCE_BYTES] = "";
 	int r = prepare_folders(c, err);
@@ -409,61 +409,4 @@ static int cleanup(struct client *c)
 		r = open_host(c, err);
 	host_close(c->host);
 	return r ? fail(err) : 0;
-}
-
-static const char usage_text[] =
-	"Usage: sispopnetd [--config FILE] [--cleanup]\n"
-	"\n"
-	"The client daemon, in the foreground; sispopnet-vpn drives it.\n"
-	"  --config FILE  default " CLIENT_CONFIG_DEFAULT ", or what SISPOPNET_CONFIG names\n"
-	"  --cleanup      take back what a daemon that died left on this host, then end\n"
-	"  --version, --help\n"
-	"\n"
-	"Exit status: 0 ended as asked, 1 failed, 2 usage or config, 9 the host does not let it work.\n";
-
-int main(int argc, char **argv)
-{
-	static const struct option options[] = {
-		{"config", required_argument, NULL, 'c'}, {"cleanup", no_argument, NULL, 'C'},
-		{"version", no_argument, NULL, 'v'},      {"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
-	static struct client c = {.periods = PERIODS_DEFAULT};
-	const char *path = getenv("SISPOPNET_CONFIG");
-	char err[CONFIG_ERROR_BYTES];
-	bool only_cleanup = false;
-	int o;
-
-	if (process_harden() || crypto_init())
-		return fail("the process could not be hardened or libsodium not be started");
-	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (o == 'c')
-			path = optarg;
-		else if (o == 'C')
-			only_cleanup = true;
-		else if (o == 'v')
-			return puts("sispopnetd " SISPOPNET_VERSION) < 0;
-		else if (o == 'h')
-			return fputs(usage_text, stdout) < 0;
-		else
-			return 2;
-	}
-	if (optind != argc) {
-		fail("there is a word too many; see sispopnetd --help");
-		return 2;
-	}
-	if (client_config_load(path ? path : CLIENT_CONFIG_DEFAULT, &c.config, err) ||
-	    (!only_cleanup && netconf_load(c.config.network, &c.net, err))) {
-		fprintf(stderr, "%s\n", err);
-		return 2;
-	}
-	log_set_level(c.config.log);
-	if (only_cleanup)
-		return cleanup(&c);
-	if (aead_engine_choose(c.config.engine)) {
-		fail("the AES engine of `engine` does not run on this CPU: set engine = auto");
-		return 2;
-	}
-	take_periods(&c, &c.net.params);
-	return run(&c);
 }

@@ -25,10 +25,12 @@ void hops_load_guards(struct client *c)
 	r = keyfile_read_some(path, text, sizeof(text), &n, err);
 	if (r == -ENOENT)
 		return;
-	if (!r)
-		r = guards_read(text, n, &c->guards);
+	if (!r && guards_read(text, n, &c->guards)) {
+		snprintf(err, sizeof(err), "it is damaged");
+		r = -EINVAL;
+	}
 	if (r)
-		log_warn("%s is not used, new guards are chosen: %s", path, r == -EINVAL ? "it is damaged" : err);
+		log_warn("%s is not used, new guards are chosen: %s", path, err);
 }
 
 void hops_store_guards(struct client *c)
@@ -102,7 +104,7 @@ int hops_choose(struct client *c, const struct carrier *k, const struct path_que
 	struct choice_request cr = {
 		.directory = dirsync_current(c->dirsync, now),
 		.now_s = dirsync_unix_seconds(c->dirsync, now),
-		.hops = c->wish.hops,
+		.hops = k->hops,
 		.exit_id = k->id,
 		.have_v4 = c->config.underlay4,
 		.have_v6 = c->config.underlay6,
@@ -110,8 +112,9 @@ int hops_choose(struct client *c, const struct carrier *k, const struct path_que
 		.failed = (const uint8_t(*)[32])failed,
 	};
 
-	if (!cr.directory) {
-		snprintf(why, SENTENCE_BYTES, "%s", dirsync_error(c->dirsync));
+	if (!cr.directory) { /* it ran out, perhaps while the machine slept */
+		snprintf(why, SENTENCE_BYTES, "there is no valid directory: %s", dirsync_error(c->dirsync));
+		dirsync_refresh(c->dirsync, now);
 		return -ENODATA;
 	}
 	cr.nlive = live_paths(c, q, live, sizeof(live) / sizeof(live[0]));

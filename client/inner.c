@@ -36,8 +36,8 @@ void inner_set_active(struct inner *i, struct path_data *p)
 	atomic_store_explicit(&i->active, p, memory_order_release);
 }
 
-int inner_set_lease(struct inner *i, const struct onion_env *env, const struct msg_grant *g, uint16_t mtu,
-		    const struct prefix *local, size_t nlocal)
+int inner_set_lease(struct inner *i, const struct onion_env *env, const struct msg_grant *g, const struct prefix *local,
+		    size_t nlocal)
 {
 	struct inner_lease *l = calloc(1, sizeof(*l) + nlocal * sizeof(local[0])), *old;
 
@@ -47,7 +47,6 @@ int inner_set_lease(struct inner *i, const struct onion_env *env, const struct m
 	l->lease6 = g->lease6;
 	l->ndns = g->ndns;
 	memcpy(l->dns, g->dns, sizeof(l->dns));
-	l->mtu = mtu;
 	l->nlocal = nlocal;
 	memcpy(l->local, local, nlocal * sizeof(local[0]));
 	old = atomic_exchange_explicit(&i->lease, l, memory_order_acq_rel);
@@ -79,25 +78,37 @@ static bool is_local(const struct inner_lease *l, const struct addr *a)
 	return false;
 }
 
-/* Ranges that no host of the internet sends from. Documentation ranges are not among them: a test network uses them. */
-static bool is_private4(const uint8_t *p)
+/* Addresses that no host sends from beyond its own link: this host, this link, groups. */
+static bool is_martian4(const uint8_t *p)
 {
-	return p[0] == 0 || p[0] == 10 || p[0] == 127 || p[0] >= 224 || (p[0] == 172 && (p[1] & 0xf0) == 16) ||
-	       (p[0] == 192 && p[1] == 168) || (p[0] == 169 && p[1] == 254) || (p[0] == 100 && (p[1] & 0xc0) == 64);
+	return p[0] == 0 || p[0] == 127 || p[0] >= 224 || (p[0] == 169 && p[1] == 254);
 }
 
-static bool is_private6(const uint8_t *p)
+static bool is_martian6(const uint8_t *p)
 {
 	static const uint8_t zero[12];
 
-	return (p[0] & 0xfe) == 0xfc || p[0] == 0xff || (p[0] == 0xfe && (p[1] & 0xc0) >= 0x80) ||
-	       !memcmp(p, zero, sizeof(zero)) ||                     /* ::/96: unspecified, loopback, compatible */
+	return p[0] == 0xff || (p[0] == 0xfe && (p[1] & 0xc0) >= 0x80) ||
+	       !memcmp(p, zero, sizeof(zero)) ||                         /* ::/96: unspecified, loopback, compatible */
 	       (!memcmp(p, zero, 10) && p[10] == 0xff && p[11] == 0xff); /* v4-mapped */
 }
 
-static bool is_private(const struct addr *a)
+static bool is_martian(const struct addr *a)
 {
-	return a->family == 4 ? is_private4(a->ip) : is_private6(a->ip);
+	return a->family == 4 ? is_martian4(a->ip) : is_martian6(a->ip);
+}
+
+/* Documentation ranges are not among them: a test network uses them. */
+bool inner_is_private(const struct addr *a)
+{
+	const uint8_t *p = a->ip;
+
+	if (is_martian(a))
+		return true;
+	if (a->family == 6)
+		return (p[0] & 0xfe) == 0xfc;
+	return p[0] == 10 || (p[0] == 172 && (p[1] & 0xf0) == 16) || (p[0] == 192 && p[1] == 168) ||
+	       (p[0] == 100 && (p[1] & 0xc0) == 64);
 }
 
 /* Destination unreachable, packet too big, time exceeded. */
@@ -113,9 +124,9 @@ static bool is_icmp_error(const struct pkt *k, const struct ip_view *v)
 
 static bool source_is_fine(const struct inner_lease *l, const struct pkt *k, const struct ip_view *v)
 {
-	if (is_own(l, &v->src) || is_local(l, &v->src))
+	if (is_own(l, &v->src) || is_local(l, &v->src) || is_martian(&v->src))
 		return false;
-	return !is_private(&v->src) || is_dns(l, &v->src) || is_icmp_error(k, v);
+	return !inner_is_private(&v->src) || is_dns(l, &v->src) || is_icmp_error(k, v);
 }
 
 static void from_onion(void *arg, struct worker *w, struct hop_dir *end, struct pkt *k)

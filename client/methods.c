@@ -9,6 +9,7 @@
 
 #define TIMEOUT_LEAST_S 1
 #define TIMEOUT_MOST_S  600
+#define PARAMS_MOST     5
 
 static const char *const step_words[STEP_COUNT] = {"directory", "guard", "path", "session", "tun", "verified"};
 
@@ -82,7 +83,7 @@ static void method_wait(struct client *c, struct control_request *q, json_t *par
 		control_request_on_gone(q, on_waiter_gone, c);
 		return;
 	}
-	control_reply_error(q, fault_word(FAULT_BAD_REQUEST), "too many programs wait for this attempt: end one");
+	control_reply_error(q, "busy", "too many programs wait for this attempt: end one");
 }
 
 /* --- up, token, down --- */
@@ -119,6 +120,7 @@ static const char *read_wish(json_t *params, struct wish *w)
 	json_t *timeout = json_object_get(params, "timeout_s");
 	const char *auth = json_string_value(json_object_get(params, "auth"));
 	json_int_t seconds = timeout ? json_integer_value(timeout) : UP_TIMEOUT_S;
+	json_int_t count = hops ? json_integer_value(hops) : HOPS_DEFAULT;
 
 	memset(w, 0, sizeof(*w));
 	if (!json_is_array(exits) || !json_array_size(exits) || json_array_size(exits) > EXITS_MOST)
@@ -127,9 +129,9 @@ static const char *read_wish(json_t *params, struct wish *w)
 	for (unsigned i = 0; i < w->exits; i++)
 		if (!read_exit(json_array_get(exits, i), w->exit[i].id))
 			return "";
-	w->hops = hops ? (unsigned)json_integer_value(hops) : HOPS_DEFAULT;
-	if ((hops && !json_is_integer(hops)) || w->hops < 1 || w->hops > HOPS_MAX)
+	if (count < 1 || count > HOPS_MAX)
 		return "hops must be a number from 1 to 8";
+	w->hops = (unsigned)count;
 	if (!auth || (strcmp(auth, "token") && strcmp(auth, "open")))
 		return "auth must be token or open";
 	w->open = !strcmp(auth, "open");
@@ -141,8 +143,8 @@ static const char *read_wish(json_t *params, struct wish *w)
 
 static bool is_up_with(const struct client *c, const struct wish *w)
 {
-	return c->state == CLIENT_UP && c->attempt_over && c->carrier && c->carrier->granted &&
-	       !memcmp(c->carrier->id, w->exit[0].id, 32) && c->wish.hops == w->hops &&
+	return c->state == CLIENT_UP && c->attempt_over && c->carrier &&
+	       !memcmp(c->carrier->id, w->exit[0].id, 32) && c->carrier->hops == w->hops &&
 	       ranges_equal(&c->carrier->ranges, &w->ranges);
 }
 
@@ -150,6 +152,7 @@ static void method_up(struct client *c, struct control_request *q, json_t *param
 {
 	nsec_t now = clock_now();
 	struct wish w;
+	char err[ROUTING_ERROR_BYTES];
 	const char *wrong = read_wish(params, &w);
 	enum fault f;
 
@@ -165,9 +168,9 @@ static void method_up(struct client *c, struct control_request *q, json_t *param
 		control_reply(q, json_pack("{s:I,s:b}", "attempt", (json_int_t)c->attempt, "already", 1));
 		return;
 	}
-	f = tunnel_up(c, &w, now);
+	f = tunnel_up(c, &w, now, err);
 	if (f != FAULT_NONE)
-		control_reply_error(q, fault_word(f), "%s", c->sentence);
+		control_reply_error(q, fault_word(f), "%s", err);
 	else
 		control_reply(q, json_pack("{s:I,s:b}", "attempt", (json_int_t)c->attempt, "already", 0));
 }
@@ -187,9 +190,12 @@ static bool read_seed(const char *hex, uint8_t seed[32])
 
 static void method_token(struct client *c, struct control_request *q, json_t *params)
 {
+	const json_t *attempt = json_object_get(params, "attempt");
 	uint8_t id[32], seed[32];
 
-	if (!read_exit(json_object_get(params, "exit"), id) ||
+	if (attempt && (uint64_t)json_integer_value(attempt) != c->attempt)
+		control_reply_error(q, fault_word(FAULT_CANCELLED), "another --up took over");
+	else if (!read_exit(json_object_get(params, "exit"), id) ||
 	    !read_seed(json_string_value(json_object_get(params, "seed")), seed))
 		control_reply_error(q, fault_word(FAULT_BAD_REQUEST), "token needs exit (a name) and seed (64 hex digits)");
 	else if (tunnel_seed(c, id, seed, clock_now()))
@@ -251,30 +257,62 @@ static void method_exits(struct client *c, struct control_request *q, json_t *pa
 	control_reply(q, json_pack("{s:i,s:o}", "schema", 1, "exits", list));
 }
 
-/* One table: method, who may, what is done. */
+/* One table: method, who may, what it takes, what is done. */
 static const struct {
 	const char *name;
 	bool changes;
+	const char *params[PARAMS_MOST + 1];
 	void (*run)(struct client *c, struct control_request *q, json_t *params);
 } methods[] = {
-	{"up", true, method_up},          {"token", true, method_token},   {"wait", true, method_wait},
-	{"down", true, method_down},      {"status", false, method_status}, {"watch", false, method_watch},
-	{"exits", false, method_exits},
+	{"up", true, {"exits", "hops", "timeout_s", "auth", "ranges"}, method_up},
+	{"token", true, {"attempt", "exit", "seed"}, method_token},
+	{"wait", true, {"attempt"}, method_wait},
+	{"down", true, {NULL}, method_down},
+	{"status", false, {NULL}, method_status},
+	{"watch", false, {NULL}, method_watch},
+	{"exits", false, {NULL}, method_exits},
 };
+
+/* The first parameter that the method does not take; NULL: all are known. */
+static const char *unknown_param(const char *const *known, json_t *params)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(params, key, value) {
+		unsigned i = 0;
+
+		while (known[i] && strcmp(known[i], key))
+			i++;
+		if (!known[i])
+			return key;
+	}
+	return NULL;
+}
+
+static void run_method(struct client *c, struct control_request *q, size_t i, json_t *params)
+{
+	const char *unknown = unknown_param(methods[i].params, params);
+
+	if (methods[i].changes && !control_request_peer(q)->may_change)
+		control_reply_error(q, fault_word(FAULT_PERMISSION),
+				    "changing the tunnel needs root or membership in the daemon's group: add yourself to it and "
+				    "log in anew");
+	else if (unknown)
+		control_reply_error(q, fault_word(FAULT_BAD_REQUEST),
+				    "%s has no parameter %.40s: the daemon may be older than the program that asks",
+				    methods[i].name, unknown);
+	else
+		methods[i].run(c, q, params);
+}
 
 static void handle(void *arg, struct control_request *q, const char *method, json_t *params)
 {
-	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
-		if (strcmp(methods[i].name, method))
-			continue;
-		if (methods[i].changes && !control_request_peer(q)->may_change)
-			control_reply_error(q, fault_word(FAULT_PERMISSION),
-					    "changing the tunnel needs root or membership in the daemon's group: add yourself "
-					    "to it and log in anew");
-		else
-			methods[i].run(arg, q, params);
-		return;
-	}
+	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
+		if (!strcmp(methods[i].name, method)) {
+			run_method(arg, q, i, params);
+			return;
+		}
 	control_reply_error(q, "unknown-method",
 			    "there is no method of that name: up, token, wait, down, status, watch, exits");
 }

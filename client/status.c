@@ -24,14 +24,15 @@ static json_t *exit_json(const struct client *c, const struct carrier *k)
 	return json_pack("{s:s,s:o}", "name", name, "address", addr_json(a));
 }
 
-static json_t *lease_json(const struct msg_grant *g, unsigned mtu)
+static json_t *lease_json(const struct carrier *k)
 {
+	const struct msg_grant *g = &k->grant;
 	json_t *dns = json_array();
 
 	for (unsigned i = 0; i < g->ndns; i++)
 		json_array_append_new(dns, addr_json(&g->dns[i]));
 	return json_pack("{s:o,s:o,s:o,s:i}", "ipv4", addr_json(&g->lease4), "ipv6", addr_json(&g->lease6), "dns", dns,
-			 "mtu", (int)mtu);
+			 "mtu", (int)k->mtu);
 }
 
 static json_t *ranges_json(const struct ranges *r)
@@ -107,7 +108,7 @@ json_t *status_json(struct client *c)
 	inner_bytes(c->inner, &up, &down);
 	o = json_pack("{s:i,s:s,s:o,s:o,s:o,s:o,s:{s:I,s:I},s:o,s:o,s:s,s:f}", "schema", 1, "state", state_words[c->state],
 		      "exit", k ? exit_json(c, k) : json_null(), "lease",
-		      k && k->granted ? lease_json(&k->grant, k->grant.mtu) : json_null(), "ranges",
+		      k && k->granted ? lease_json(k) : json_null(), "ranges",
 		      k ? ranges_json(&k->ranges) : json_array(), "paths", k ? paths_json(k, now) : json_array(),
 		      "bytes", "up", (json_int_t)up, "down", (json_int_t)down, "drops",
 		      drops_json(c), "directory", directory_json(c, now), "engine", aead_engine_name(), "up_s",
