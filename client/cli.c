@@ -1,7 +1,9 @@
-/* client/cli.c - sispopnet-vpn: the command line. Thin: it asks the daemon over the control socket and shows what comes.
+/* client/cli.c - sispopnet-vpn: the command line. Thin: it asks the daemon over the control socket
+ * and shows what comes.
  *
- * The token never leaves this process: only the seed of its key pair at the named exit does (Argon2id, about 100 ms, while
- * the daemon already builds the path). A token on the command line is wiped from argv at once.
+ * The token never leaves this process: only the seed of its key pair at the named exit does
+ * (Argon2id, about 100 ms, while the daemon already builds the path). A token on the command line
+ * is wiped from argv at once.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -47,7 +49,8 @@ static const char usage_text[] =
 	"  --timeout S     give up after S seconds (default 30)\n"
 	"  --no-wait       return when the attempt has begun\n"
 	"  --json          with --status, --exits: JSON, schema 1\n"
-	"  --socket PATH   the daemon's control socket (default " CLI_SOCKET_DEFAULT ", or $SISPOPNET_SOCKET)\n"
+	"  --socket PATH   the daemon's control socket (default " CLI_SOCKET_DEFAULT
+	", or $SISPOPNET_SOCKET)\n"
 	"  --version, --help\n"
 	"\n"
 	"Exit status: 0 done, 2 usage, 3 daemon not reachable, 4 no valid directory, 5 no such exit, 6 no path could be\n"
@@ -56,8 +59,26 @@ static const char usage_text[] =
 
 enum command { CMD_NONE, CMD_UP, CMD_DOWN, CMD_SWAP, CMD_STATUS, CMD_WATCH, CMD_EXITS };
 
-enum { OPT_UP = 1, OPT_DOWN, OPT_SWAP, OPT_STATUS, OPT_WATCH, OPT_EXITS, OPT_EXIT, OPT_TOKEN, OPT_TOKEN_FILE, OPT_TOKEN_FD,
-       OPT_RANGE, OPT_HOPS, OPT_TIMEOUT, OPT_NO_WAIT, OPT_JSON, OPT_SOCKET, OPT_VERSION, OPT_HELP };
+enum {
+	OPT_UP = 1,
+	OPT_DOWN,
+	OPT_SWAP,
+	OPT_STATUS,
+	OPT_WATCH,
+	OPT_EXITS,
+	OPT_EXIT,
+	OPT_TOKEN,
+	OPT_TOKEN_FILE,
+	OPT_TOKEN_FD,
+	OPT_RANGE,
+	OPT_HOPS,
+	OPT_TIMEOUT,
+	OPT_NO_WAIT,
+	OPT_JSON,
+	OPT_SOCKET,
+	OPT_VERSION,
+	OPT_HELP
+};
 
 static const struct option options[] = {
 	{"up", no_argument, NULL, OPT_UP},
@@ -86,12 +107,24 @@ static const struct {
 	const char *word;
 	int code;
 } codes[] = {
-	{"bad-request", CLI_USAGE},	  {"no-directory", CLI_NO_DIRECTORY}, {"bad-name", CLI_NO_EXIT},
-	{"no-such-exit", CLI_NO_EXIT},	  {"no-path", CLI_NO_PATH},	      {"auth-bad", CLI_TOKEN},
-	{"auth-expired", CLI_TOKEN},	  {"auth-quota", CLI_TOKEN},	      {"auth-in-use", CLI_TOKEN},
-	{"auth-full", CLI_TOKEN},	  {"auth-policy", CLI_TOKEN},	      {"auth-version", CLI_TOKEN},
-	{"exit-no-forward", CLI_NO_FORWARD}, {"exit-bad-grant", CLI_NO_FORWARD}, {"host-failed", CLI_HOST},
-	{"not-permitted", CLI_PERMISSION}, {"timed-out", CLI_TIMEOUT},	      {"cancelled", CLI_TIMEOUT},
+	{"bad-request", CLI_USAGE},
+	{"no-directory", CLI_NO_DIRECTORY},
+	{"bad-name", CLI_NO_EXIT},
+	{"no-such-exit", CLI_NO_EXIT},
+	{"no-path", CLI_NO_PATH},
+	{"auth-bad", CLI_TOKEN},
+	{"auth-expired", CLI_TOKEN},
+	{"auth-quota", CLI_TOKEN},
+	{"auth-in-use", CLI_TOKEN},
+	{"auth-full", CLI_TOKEN},
+	{"auth-policy", CLI_TOKEN},
+	{"auth-version", CLI_TOKEN},
+	{"exit-no-forward", CLI_NO_FORWARD},
+	{"exit-bad-grant", CLI_NO_FORWARD},
+	{"host-failed", CLI_HOST},
+	{"not-permitted", CLI_PERMISSION},
+	{"timed-out", CLI_TIMEOUT},
+	{"cancelled", CLI_TIMEOUT},
 };
 
 int cli_fail(int code, const char *sentence)
@@ -120,7 +153,8 @@ int cli_lost(int error)
 
 	if (error == -ETIMEDOUT)
 		return cli_fail(CLI_TIMEOUT, "timed out: the daemon did not answer in time");
-	snprintf(line, sizeof(line), "the daemon went away or does not speak this version (%s): look at its log",
+	snprintf(line, sizeof(line),
+		 "the daemon went away or does not speak this version (%s): look at its log",
 		 strerror(-error));
 	return cli_fail(CLI_DAEMON, line);
 }
@@ -152,7 +186,8 @@ static int token_from_fd(struct cli *c, int fd, const char *what)
 		c->tokens++;
 		return 0;
 	}
-	snprintf(line, sizeof(line), "no token on the first line of %s: it must hold 1 to %d bytes", what, TOKEN_MAX_BYTES);
+	snprintf(line, sizeof(line), "no token on the first line of %s: it must hold 1 to %d bytes",
+		 what, TOKEN_MAX_BYTES);
 	return cli_fail(CLI_USAGE, line);
 }
 
@@ -162,7 +197,8 @@ static int token_from_file(struct cli *c, const char *path)
 	int fd = open(path, O_RDONLY | O_CLOEXEC), r;
 
 	if (fd < 0) {
-		snprintf(line, sizeof(line), "the token file %.200s could not be opened: %s", path, strerror(errno));
+		snprintf(line, sizeof(line), "the token file %.200s could not be opened: %s", path,
+			 strerror(errno));
 		return cli_fail(CLI_USAGE, line);
 	}
 	r = token_from_fd(c, fd, path);
@@ -207,7 +243,8 @@ static int number(const char *text, const char *what, long least, long most, lon
 	*ret = strtol(text, &end, 10);
 	if (!errno && end != text && !*end && *ret >= least && *ret <= most)
 		return 0;
-	snprintf(line, sizeof(line), "%s takes a number from %ld to %ld, not \"%.40s\"", what, least, most, text);
+	snprintf(line, sizeof(line), "%s takes a number from %ld to %ld, not \"%.40s\"", what,
+		 least, most, text);
 	return usage(line);
 }
 
@@ -219,10 +256,11 @@ static int add_exit(struct cli *c, const char *name)
 		return usage("--exit may be given at most 8 times");
 	if (name_to_id(name, id)) {
 		char line[300];
-		snprintf(line, sizeof(line),
-			 "\"%.80s\" is no exit's name: it has 52 characters of z-base-32, the last one y or o, and ends in "
-			 ".sispop; check it for a slip",
-			 name);
+		snprintf(
+			line, sizeof(line),
+			"\"%.80s\" is no exit's name: it has 52 characters of z-base-32, the last one y or o, and ends in "
+			".sispop; check it for a slip",
+			name);
 		return cli_fail(CLI_NO_EXIT, line);
 	}
 	c->exit_name[c->exits] = name;
@@ -256,7 +294,8 @@ static int add_token(struct cli *c, int o, char *arg)
 static int command(struct cli *c, enum command cmd)
 {
 	if (c->command != CMD_NONE && c->command != (int)cmd)
-		return usage("only one of --up, --down, --swap, --status, --watch and --exits can be asked for");
+		return usage(
+			"only one of --up, --down, --swap, --status, --watch and --exits can be asked for");
 	c->command = cmd;
 	return 0;
 }
@@ -318,11 +357,13 @@ static int connect_daemon(struct cli *c)
 	if (!r)
 		return 0;
 	if (r == -EACCES || r == -EPERM)
-		snprintf(line, sizeof(line),
-			 "not permitted to use %.180s: be root, or join the daemon's group (usually sispopnet) and log in anew",
-			 c->socket);
+		snprintf(
+			line, sizeof(line),
+			"not permitted to use %.180s: be root, or join the daemon's group (usually sispopnet) and log in anew",
+			c->socket);
 	else
-		snprintf(line, sizeof(line), "no daemon answers at %.180s (%s): start sispopnetd", c->socket, strerror(-r));
+		snprintf(line, sizeof(line), "no daemon answers at %.180s (%s): start sispopnetd",
+			 c->socket, strerror(-r));
 	return cli_fail(r == -EACCES || r == -EPERM ? CLI_PERMISSION : CLI_DAEMON, line);
 }
 
@@ -332,7 +373,8 @@ static int check_options(const struct cli *c)
 	bool is_up = c->command == CMD_UP || c->command == CMD_SWAP;
 
 	if (c->command == CMD_NONE)
-		return usage("nothing was asked for: --up, --down, --swap, --status, --watch or --exits");
+		return usage(
+			"nothing was asked for: --up, --down, --swap, --status, --watch or --exits");
 	if (c->command == CMD_UP && !c->exits)
 		return usage("--up needs --exit NAME.sispop");
 	if (c->exits && !is_up)
@@ -377,7 +419,8 @@ int main(int argc, char **argv)
 	int o, r = 0;
 
 	if (process_harden() || crypto_init())
-		return cli_fail(CLI_DAEMON, "the process could not be hardened or libsodium not be started");
+		return cli_fail(CLI_DAEMON,
+				"the process could not be hardened or libsodium not be started");
 	if (mlock(c.token, sizeof(c.token)) < 0 && errno != EPERM && errno != ENOMEM)
 		return cli_fail(CLI_DAEMON, "the token's memory could not be kept out of swap");
 	while (!r && (o = getopt_long(argc, argv, "", options, NULL)) != -1) {

@@ -12,9 +12,11 @@ static const char *str(const json_t *o, const char *key)
 
 static int print_json(json_t *o)
 {
-	int r = json_dumpf(o, stdout, JSON_COMPACT) < 0 || putchar('\n') == EOF || fflush(stdout) == EOF;
+	int r = json_dumpf(o, stdout, JSON_COMPACT) < 0 || putchar('\n') == EOF ||
+		fflush(stdout) == EOF;
 
-	return r ? cli_fail(CLI_DAEMON, "the answer could not be written to standard output") : CLI_DONE;
+	return r ? cli_fail(CLI_DAEMON, "the answer could not be written to standard output")
+		 : CLI_DONE;
 }
 
 static void print_bytes(const char *what, double n)
@@ -35,7 +37,8 @@ static void print_path(const json_t *p)
 	printf("%-10s", str(p, "role"));
 	json_array_foreach(json_object_get(p, "hops"), i, hop)
 		printf("%s%s", i ? " > " : "", str(hop, "address"));
-	printf("   round trip %.1f ms, %.0f s old\n", json_number_value(json_object_get(p, "rtt_ms")),
+	printf("   round trip %.1f ms, %.0f s old\n",
+	       json_number_value(json_object_get(p, "rtt_ms")),
 	       json_number_value(json_object_get(p, "age_s")));
 }
 
@@ -59,14 +62,14 @@ static void print_ranges(const json_t *ranges)
 	if (!json_array_size(ranges))
 		return;
 	printf("ranges   ");
-	json_array_foreach(ranges, i, r)
-		printf(" %s", json_string_value(r));
+	json_array_foreach(ranges, i, r) printf(" %s", json_string_value(r));
 	printf("\n");
 }
 
 static void print_status(json_t *s)
 {
-	const json_t *exit = json_object_get(s, "exit"), *bytes = json_object_get(s, "bytes"), *p, *n;
+	const json_t *exit = json_object_get(s, "exit"), *bytes = json_object_get(s, "bytes"), *p,
+		     *n;
 	const char *key;
 	size_t i;
 
@@ -81,8 +84,7 @@ static void print_status(json_t *s)
 	if (json_is_object(json_object_get(s, "lease")))
 		print_lease(json_object_get(s, "lease"));
 	print_ranges(json_object_get(s, "ranges"));
-	json_array_foreach(json_object_get(s, "paths"), i, p)
-		print_path(p);
+	json_array_foreach(json_object_get(s, "paths"), i, p) print_path(p);
 	print_bytes("traffic   up", json_number_value(json_object_get(bytes, "up")));
 	print_bytes(", down", json_number_value(json_object_get(bytes, "down")));
 	printf("\n");
@@ -118,7 +120,8 @@ int cli_exits(struct cli *c)
 	else
 		json_array_foreach(json_object_get(o, "exits"), i, e)
 			printf("%s  %-39s %6lld Mbit/s  %s\n", str(e, "name"), str(e, "address"),
-			       (long long)json_integer_value(json_object_get(e, "mbit")), str(e, "nickname"));
+			       (long long)json_integer_value(json_object_get(e, "mbit")),
+			       str(e, "nickname"));
 	json_decref(o);
 	return r;
 }

@@ -1,4 +1,5 @@
-/* client/cli_up.c - `--up` and `--swap`: ask, derive the token's key while the daemon builds, show the steps, wait. */
+/* client/cli_up.c - `--up` and `--swap`: ask, derive the token's key while the daemon builds, show
+ * the steps, wait. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,15 +13,17 @@ static void show_step(json_t *data)
 {
 	static const struct {
 		const char *word, *text;
-	} steps[] = {{"directory", "directory"}, {"guard", "guard answers"}, {"path", "path"},
-		     {"session", "exit granted"}, {"tun", "TUN and routes"}, {"verified", "verified"}};
+	} steps[] = {{"directory", "directory"}, {"guard", "guard answers"},
+		     {"path", "path"},		 {"session", "exit granted"},
+		     {"tun", "TUN and routes"},	 {"verified", "verified"}};
 	const char *word = json_string_value(json_object_get(data, "step"));
 	const char *text = json_string_value(json_object_get(data, "text"));
 	double ms = json_number_value(json_object_get(data, "after_ms"));
 
 	for (size_t i = 0; word && i < sizeof(steps) / sizeof(steps[0]); i++)
 		if (!strcmp(steps[i].word, word))
-			fprintf(stderr, "  %-16s %7.1f ms   %s\n", steps[i].text, ms, text ? text : "");
+			fprintf(stderr, "  %-16s %7.1f ms   %s\n", steps[i].text, ms,
+				text ? text : "");
 }
 
 static void on_event(void *arg, const char *event, json_t *data)
@@ -42,7 +45,8 @@ int cli_ask(struct cli *c, const char *method, json_t *params, nsec_t timeout, j
 
 /* --- the token's key, one for each exit --- */
 
-static json_t *token_params(const struct cli *c, json_int_t attempt, unsigned i, const uint8_t seed[32])
+static json_t *token_params(const struct cli *c, json_int_t attempt, unsigned i,
+			    const uint8_t seed[32])
 {
 	static const char digits[] = "0123456789abcdef";
 	char hex[65];
@@ -67,9 +71,11 @@ static int send_seeds(struct cli *c, json_int_t attempt)
 	for (unsigned i = 0; i < c->exits; i++) {
 		r = token_seed(c->token[c->tokens > 1 ? i : 0], c->exit_id[i], seed);
 		if (r)
-			return cli_fail(CLI_USAGE, "the token's key could not be derived: 64 MiB of memory are needed");
-		r = control_call(c->client, "token", token_params(c, attempt, i, seed), CLI_ANSWER_TIMEOUT, on_event, c,
-				 NULL, &e);
+			return cli_fail(
+				CLI_USAGE,
+				"the token's key could not be derived: 64 MiB of memory are needed");
+		r = control_call(c->client, "token", token_params(c, attempt, i, seed),
+				 CLI_ANSWER_TIMEOUT, on_event, c, NULL, &e);
 		wipe(seed, sizeof(seed));
 		if (r == -EREMOTEIO)
 			return CLI_DONE; /* the attempt is over already: `wait` says why */
@@ -88,8 +94,8 @@ static json_t *wish_params(const struct cli *c)
 		json_array_append_new(exits, json_string(c->exit_name[i]));
 	for (size_t i = 0; i < c->ranges.n; i++)
 		json_array_append_new(ranges, json_string(prefix_text(&c->ranges.range[i], text)));
-	return json_pack("{s:o,s:i,s:s,s:i,s:o}", "exits", exits, "hops", c->hops, "auth", c->tokens ? "token" : "open",
-			 "timeout_s", c->timeout_s, "ranges", ranges);
+	return json_pack("{s:o,s:i,s:s,s:i,s:o}", "exits", exits, "hops", c->hops, "auth",
+			 c->tokens ? "token" : "open", "timeout_s", c->timeout_s, "ranges", ranges);
 }
 
 static int wait_for(struct cli *c, json_int_t attempt)
@@ -100,8 +106,9 @@ static int wait_for(struct cli *c, json_int_t attempt)
 	int r = cli_ask(c, "wait", json_pack("{s:I}", "attempt", attempt), most, &status);
 
 	if (!r && isatty(2))
-		fprintf(stderr, "up through %s\n", json_string_value(json_object_get(json_object_get(status, "exit"),
-										       "name")));
+		fprintf(stderr, "up through %s\n",
+			json_string_value(
+				json_object_get(json_object_get(status, "exit"), "name")));
 	json_decref(status);
 	return r;
 }
@@ -116,9 +123,10 @@ static int keep_ranges(struct cli *c)
 
 	if (r)
 		return r;
-	json_array_foreach(json_object_get(status, "ranges"), i, v)
-		if (!r && ranges_add(&c->ranges, json_string_value(v) ? json_string_value(v) : "", err))
-			r = cli_fail(CLI_DAEMON, err);
+	json_array_foreach(json_object_get(status, "ranges"), i,
+			   v) if (!r && ranges_add(&c->ranges,
+						   json_string_value(v) ? json_string_value(v) : "",
+						   err)) r = cli_fail(CLI_DAEMON, err);
 	json_decref(status);
 	return r;
 }

@@ -10,9 +10,10 @@
 #include "routing/host.h"
 
 #define SIZE_OF(field) ((const void *)sizeof(((struct client_config *)0)->field))
-#define ROW(key, reader, field, argument)                                                           \
-	{                                                                                           \
-		"client", key, reader, offsetof(struct client_config, field), argument, false, false \
+#define ROW(key, reader, field, argument)                                                          \
+	{                                                                                          \
+		"client", key, reader, offsetof(struct client_config, field), argument, false,     \
+			false                                                                      \
 	}
 
 static const struct config_range workers_range = {0, ENGINE_WORKERS_MOST};
@@ -45,7 +46,8 @@ static const char *read_underlay(const char *value, void *to, const void *arg)
 	*six = strcmp(value, "4") != 0;
 	return NULL;
 }
-_Static_assert(offsetof(struct client_config, underlay6) == offsetof(struct client_config, underlay4) + sizeof(bool),
+_Static_assert(offsetof(struct client_config, underlay6) ==
+		       offsetof(struct client_config, underlay4) + sizeof(bool),
 	       "read_underlay() writes both");
 
 static const char *read_padding(const char *value, void *to, const void *arg)

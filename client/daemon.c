@@ -1,4 +1,5 @@
-/* client/daemon.c - sispopnetd: makes the parts, hands what comes to the one whose business it is. main.c starts it. */
+/* client/daemon.c - sispopnetd: makes the parts, hands what comes to the one whose business it is.
+ * main.c starts it. */
 #include <errno.h>
 #include <event2/event.h>
 #include <signal.h>
@@ -10,11 +11,11 @@
 #include "crypto/kdf.h"
 #include "daemon/process.h"
 
-#define LINK_BITS      10
-#define CIRCUIT_BITS   10
+#define LINK_BITS	     10
+#define CIRCUIT_BITS	     10
 #define LINKS_OF_A_CLIENT    64
 #define CIRCUITS_OF_A_CLIENT 128
-#define POOL_PACKETS   1024
+#define POOL_PACKETS	     1024
 
 /* --- links and paths --- */
 
@@ -41,7 +42,8 @@ static void on_link_dead(void *arg, struct link *l, nsec_t now)
 	paths_on_link_dead(c->paths, l, now);
 }
 
-static void on_frame(void *arg, struct link *l, enum frame_type type, const uint8_t *data, size_t n, nsec_t now)
+static void on_frame(void *arg, struct link *l, enum frame_type type, const uint8_t *data, size_t n,
+		     nsec_t now)
 {
 	struct client *c = arg;
 	paths_on_frame(c->paths, l, type, data, n, now);
@@ -87,15 +89,16 @@ static void on_path_gone(void *arg, struct path *p, int hop, enum build_status s
 
 /* --- engine --- */
 
-static void on_handshake(void *arg, const struct addr *from, unsigned worker, const uint8_t *d, size_t n, nsec_t now)
+static void on_handshake(void *arg, const struct addr *from, unsigned worker, const uint8_t *d,
+			 size_t n, nsec_t now)
 {
 	struct client *c = arg;
 	links_on_handshake(c->links, from, worker, d, n, now);
 	client_rearm(c, now);
 }
 
-static void on_ctrl(void *arg, uint32_t link_id, const struct addr *from, unsigned worker, uint64_t ctr, uint8_t *body,
-		    size_t n, nsec_t now)
+static void on_ctrl(void *arg, uint32_t link_id, const struct addr *from, unsigned worker,
+		    uint64_t ctr, uint8_t *body, size_t n, nsec_t now)
 {
 	struct client *c = arg;
 	links_on_ctrl(c->links, link_id, from, worker, ctr, body, n, now);
@@ -108,10 +111,12 @@ static void on_foreign_source(void *arg, uint32_t link_id, const struct addr *fr
 	links_on_foreign_source(c->links, link_id, from, now);
 }
 
-static void on_plain(void *arg, uint32_t circuit_id, const uint8_t *plain, size_t n, size_t datagram, nsec_t now)
+static void on_plain(void *arg, uint32_t circuit_id, const uint8_t *plain, size_t n,
+		     size_t datagram, nsec_t now)
 {
 	struct client *c = arg;
-	struct hop_dir *end = (struct hop_dir *)slots_find(engine_env(c->engine)->circuits, circuit_id);
+	struct hop_dir *end =
+		(struct hop_dir *)slots_find(engine_env(c->engine)->circuits, circuit_id);
 
 	/* It may have gone while the message waited. */
 	if (end && end->kind == HOP_END_BACKWARD)
@@ -145,14 +150,16 @@ static void on_directory_failure(void *arg, nsec_t now)
 	tunnel_on_directory_failure(c, now);
 }
 
-/* While up, the directory comes through the tunnel: nobody on the way sees who reads it. An authority in a network that
- * this host is on is asked directly: what comes from such addresses out of the tunnel is dropped (client/inner.c). With
- * ranges the user's word holds for us too: all else goes directly. */
+/* While up, the directory comes through the tunnel: nobody on the way sees who reads it. An
+ * authority in a network that this host is on is asked directly: what comes from such addresses out
+ * of the tunnel is dropped (client/inner.c). With ranges the user's word holds for us too: all else
+ * goes directly. */
 static const char *tunnel_device(void *arg, const struct addr *to)
 {
 	struct client *c = arg;
 
-	if (c->state != CLIENT_UP || !c->tun || !c->carrier || c->carrier->ranges.n || inner_is_local(c->inner, to))
+	if (c->state != CLIENT_UP || !c->tun || !c->carrier || c->carrier->ranges.n ||
+	    inner_is_local(c->inner, to))
 		return NULL;
 	return tun_name(c->tun);
 }
@@ -207,8 +214,8 @@ static int open_loop(struct client *c, char *err)
 	c->deferred = event_new(c->base, -1, 0, on_deferred, c);
 	c->sig_term = evsignal_new(c->base, SIGTERM, on_term, c);
 	c->sig_int = evsignal_new(c->base, SIGINT, on_term, c);
-	if (c->deadline && c->deferred && c->sig_term && c->sig_int && !evsignal_add(c->sig_term, NULL) &&
-	    !evsignal_add(c->sig_int, NULL))
+	if (c->deadline && c->deferred && c->sig_term && c->sig_int &&
+	    !evsignal_add(c->sig_term, NULL) && !evsignal_add(c->sig_int, NULL))
 		return 0;
 	snprintf(err, SENTENCE_BYTES, "no memory for the event loop");
 	return -ENOMEM;
@@ -238,7 +245,8 @@ static int open_host(struct client *c, char *err)
 		return r;
 	if (!host_changes(c->host))
 		return 0;
-	log_warn("an earlier daemon left %zu changes on this host: taking them back", host_changes(c->host));
+	log_warn("an earlier daemon left %zu changes on this host: taking them back",
+		 host_changes(c->host));
 	return host_undo(c->host, say, NULL, err);
 }
 
@@ -270,16 +278,17 @@ static int open_onion(struct client *c, nsec_t now, char *err)
 {
 	struct links_config lc = {
 		.env = engine_env(c->engine),
-		.ops = {c, on_link_up, on_link_failed, on_link_dead, on_frame, relay_at, onion_key, consensus_serial,
-			unix_seconds},
+		.ops = {c, on_link_up, on_link_failed, on_link_dead, on_frame, relay_at, onion_key,
+			consensus_serial, unix_seconds},
 		.role = ROLE_CLIENT,
 		.net_id = c->net.net_id,
 		.max_dgram = DATAGRAM_FULL_MOST,
 		.links_most = LINKS_OF_A_CLIENT,
 		.half_open_most = LINKS_OF_A_CLIENT,
 	};
-	struct paths_config pc = {
-		.env = lc.env, .ops = {c, on_path_ready, on_path_gone}, .unix_seconds = unix_seconds};
+	struct paths_config pc = {.env = lc.env,
+				  .ops = {c, on_path_ready, on_path_gone},
+				  .unix_seconds = unix_seconds};
 
 	c->links = links_new(&lc, now);
 	pc.links = c->links;
@@ -314,14 +323,17 @@ static int open_all(struct client *c, nsec_t now, char *err)
 
 	c->attempt_over = true;
 	if (!r && !process_has_net_admin()) {
-		snprintf(err, SENTENCE_BYTES,
-			 "sispopnetd has no CAP_NET_ADMIN: start it as root (in a container, add the capability NET_ADMIN)");
+		snprintf(
+			err, SENTENCE_BYTES,
+			"sispopnetd has no CAP_NET_ADMIN: start it as root (in a container, add the capability NET_ADMIN)");
 		r = -EPERM;
 	}
 	if (!r)
 		r = open_loop(c, err);
 	if (!r)
-		r = methods_open(c, err); /* before the host: a second daemon must not touch the first one's */
+		r = methods_open(
+			c,
+			err); /* before the host: a second daemon must not touch the first one's */
 	if (!r)
 		r = process_drop(NULL, true, err);
 	if (!r)
@@ -351,7 +363,9 @@ static int close_all(struct client *c, nsec_t now)
 	if (c->paths)
 		r = tunnel_down(c, now, err);
 	if (r)
-		log_error("the host was not taken back whole: %s; `sispopnetd --cleanup` tries again", err);
+		log_error(
+			"the host was not taken back whole: %s; `sispopnetd --cleanup` tries again",
+			err);
 	if (c->control)
 		control_close(c->control);
 	paths_free(c->paths);
@@ -387,7 +401,8 @@ int client_run(struct client *c)
 	} else {
 		hops_load_guards(c);
 		dirsync_start(c->dirsync, clock_now());
-		log_info("ready, %u workers, engine %s", engine_workers(c->engine), aead_engine_name());
+		log_info("ready, %u workers, engine %s", engine_workers(c->engine),
+			 aead_engine_name());
 		client_rearm(c, clock_now());
 		if (event_base_dispatch(c->base) < 0)
 			r = fail("the event loop failed");

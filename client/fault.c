@@ -1,4 +1,5 @@
-/* client/fault.c - the error words of the control socket. docs/CONTROL.md lists them with the exit codes. */
+/* client/fault.c - the error words of the control socket. docs/CONTROL.md lists them with the exit
+ * codes. */
 #include "client/client.h"
 
 static const char *const words[FAULT_COUNT] = {

@@ -1,4 +1,5 @@
-/* client/grant.c - the client does not trust the exit: which grants it refuses. PROTOCOL.md section 7. Pure. */
+/* client/grant.c - the client does not trust the exit: which grants it refuses. PROTOCOL.md
+ * section 7. Pure. */
 #include "client/client.h"
 
 #define MTU_LEAST_V6 1280
@@ -24,7 +25,8 @@ static bool is_local(const struct addr *a, const struct prefix *local, size_t n)
 
 static bool may_be_lease(const struct addr *a)
 {
-	static const char *const ranges[] = {"10.0.0.0/8", "172.16.0.0/12", "100.64.0.0/10", "fd00::/8", NULL};
+	static const char *const ranges[] = {"10.0.0.0/8", "172.16.0.0/12", "100.64.0.0/10",
+					     "fd00::/8", NULL};
 
 	return in_any(a, ranges);
 }
@@ -32,8 +34,9 @@ static bool may_be_lease(const struct addr *a)
 /* A resolver that is this very host or its link would be asked beside the tunnel. */
 static bool is_on_link(const struct addr *a)
 {
-	static const char *const ranges[] = {"0.0.0.0/8", "127.0.0.0/8",  "169.254.0.0/16", "224.0.0.0/3",
-					     "::/127",    "fe80::/10", "ff00::/8",       NULL};
+	static const char *const ranges[] = {"0.0.0.0/8",   "127.0.0.0/8", "169.254.0.0/16",
+					     "224.0.0.0/3", "::/127",	   "fe80::/10",
+					     "ff00::/8",    NULL};
 
 	return in_any(a, ranges);
 }

@@ -1,4 +1,5 @@
-/* client/hops.c - which relays the next path goes through: directory/choice with this client's guards and memory. */
+/* client/hops.c - which relays the next path goes through: directory/choice with this client's
+ * guards and memory. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -64,7 +65,8 @@ static size_t failed_now(const struct client *c, nsec_t now, uint8_t ret[FAILED_
 }
 
 /* Paths of both carriers count as live, so that a swap keeps each relay in its place too. */
-static size_t live_paths(const struct client *c, const struct path_query *q, struct choice_path *ret, size_t most)
+static size_t live_paths(const struct client *c, const struct path_query *q,
+			 struct choice_path *ret, size_t most)
 {
 	const struct carrier *k[2] = {c->carrier, c->next};
 	size_t n = 0;
@@ -93,8 +95,8 @@ static void take(const struct choice *chosen, struct path_hop *ret, unsigned *re
 	*ret_n = chosen->hops;
 }
 
-int hops_choose(struct client *c, const struct carrier *k, const struct path_query *q, struct path_hop *ret,
-		unsigned *ret_n, char *why)
+int hops_choose(struct client *c, const struct carrier *k, const struct path_query *q,
+		struct path_hop *ret, unsigned *ret_n, char *why)
 {
 	struct choice_path live[2 * PATH_SET_PATHS_MOST + 4], primary;
 	uint8_t failed[FAILED_MOST][32];
@@ -113,7 +115,8 @@ int hops_choose(struct client *c, const struct carrier *k, const struct path_que
 	};
 
 	if (!cr.directory) { /* it ran out, perhaps while the machine slept */
-		snprintf(why, SENTENCE_BYTES, "there is no valid directory: %s", dirsync_error(c->dirsync));
+		snprintf(why, SENTENCE_BYTES, "there is no valid directory: %s",
+			 dirsync_error(c->dirsync));
 		dirsync_refresh(c->dirsync, now);
 		return -ENODATA;
 	}
@@ -133,7 +136,9 @@ int hops_choose(struct client *c, const struct carrier *k, const struct path_que
 	hops_store_guards(c);
 	if (r != CHOICE_OK) {
 		snprintf(why, SENTENCE_BYTES, "%s", choice_result_text(r));
-		return r == CHOICE_NO_EXIT || r == CHOICE_NOT_AN_EXIT || r == CHOICE_REVOKED ? -ENOENT : -EHOSTUNREACH;
+		return r == CHOICE_NO_EXIT || r == CHOICE_NOT_AN_EXIT || r == CHOICE_REVOKED
+			       ? -ENOENT
+			       : -EHOSTUNREACH;
 	}
 	take(&chosen, ret, ret_n);
 	return 0;
@@ -162,8 +167,8 @@ static void remember_failed(struct client *c, const uint8_t id[32], nsec_t now)
 	oldest->until = now + FAILED_SECONDS * NSEC_PER_SEC;
 }
 
-/* `hop` said no (or the one after it was down): avoid it for a while. When nobody knows who was silent, any hop but the
- * exit may be it; each is avoided. Never the exit: the user named it. */
+/* `hop` said no (or the one after it was down): avoid it for a while. When nobody knows who was
+ * silent, any hop but the exit may be it; each is avoided. Never the exit: the user named it. */
 void hops_on_failed(struct client *c, const struct path *p, int hop, nsec_t now)
 {
 	unsigned n = path_hops(p), first = 0, last = n - 1;

@@ -1,8 +1,10 @@
-/* client/inner.c - inner packets on the client's workers: from the TUN to the active path, and back with care.
+/* client/inner.c - inner packets on the client's workers: from the TUN to the active path, and back
+ * with care.
  *
- * Reads two pointers under RCU: the active path and the lease. The exit is not trusted: what comes in must be for
- * our lease, and from an address that is neither private, nor local, nor our own. The granted DNS servers are let
- * through whatever their address, and so are ICMP errors (an exit answers a refused packet from its inner address).
+ * Reads two pointers under RCU: the active path and the lease. The exit is not trusted: what comes
+ * in must be for our lease, and from an address that is neither private, nor local, nor our own.
+ * The granted DNS servers are let through whatever their address, and so are ICMP errors (an exit
+ * answers a refused packet from its inner address).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -36,8 +38,8 @@ void inner_set_active(struct inner *i, struct path_data *p)
 	atomic_store_explicit(&i->active, p, memory_order_release);
 }
 
-int inner_set_lease(struct inner *i, const struct onion_env *env, const struct msg_grant *g, const struct prefix *local,
-		    size_t nlocal)
+int inner_set_lease(struct inner *i, const struct onion_env *env, const struct msg_grant *g,
+		    const struct prefix *local, size_t nlocal)
 {
 	struct inner_lease *l = calloc(1, sizeof(*l) + nlocal * sizeof(local[0])), *old;
 
@@ -89,7 +91,7 @@ static bool is_martian6(const uint8_t *p)
 	static const uint8_t zero[12];
 
 	return p[0] == 0xff || (p[0] == 0xfe && (p[1] & 0xc0) >= 0x80) ||
-	       !memcmp(p, zero, sizeof(zero)) ||                         /* ::/96: unspecified, loopback, compatible */
+	       !memcmp(p, zero, sizeof(zero)) || /* ::/96: unspecified, loopback, compatible */
 	       (!memcmp(p, zero, 10) && p[10] == 0xff && p[11] == 0xff); /* v4-mapped */
 }
 
@@ -122,7 +124,8 @@ static bool is_icmp_error(const struct pkt *k, const struct ip_view *v)
 	       (v->protocol == IP_ICMPV6 && type >= 1 && type <= 3);
 }
 
-static bool source_is_fine(const struct inner_lease *l, const struct pkt *k, const struct ip_view *v)
+static bool source_is_fine(const struct inner_lease *l, const struct pkt *k,
+			   const struct ip_view *v)
 {
 	if (is_own(l, &v->src) || is_local(l, &v->src) || is_martian(&v->src))
 		return false;

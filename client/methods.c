@@ -8,10 +8,11 @@
 #include "crypto/kdf.h"
 
 #define TIMEOUT_LEAST_S 1
-#define TIMEOUT_MOST_S  600
-#define PARAMS_MOST     5
+#define TIMEOUT_MOST_S	600
+#define PARAMS_MOST	5
 
-static const char *const step_words[STEP_COUNT] = {"directory", "guard", "path", "session", "tun", "verified"};
+static const char *const step_words[STEP_COUNT] = {"directory", "guard", "path",
+						   "session",	"tun",	 "verified"};
 
 /* --- events --- */
 
@@ -20,11 +21,13 @@ void methods_step(struct client *c, enum step s, const char *text, nsec_t now)
 	if (c->step_done[s])
 		return;
 	c->step_done[s] = true;
-	log_info("%s after %lld ms", step_words[s], (long long)((now - c->attempt_started) / NSEC_PER_MSEC));
+	log_info("%s after %lld ms", step_words[s],
+		 (long long)((now - c->attempt_started) / NSEC_PER_MSEC));
 	if (c->control && control_watchers(c->control))
 		control_event(c->control, "step",
-			      json_pack("{s:I,s:s,s:s,s:f}", "attempt", (json_int_t)c->attempt, "step", step_words[s], "text",
-					text, "after_ms", (double)(now - c->attempt_started) / NSEC_PER_MSEC));
+			      json_pack("{s:I,s:s,s:s,s:f}", "attempt", (json_int_t)c->attempt,
+					"step", step_words[s], "text", text, "after_ms",
+					(double)(now - c->attempt_started) / NSEC_PER_MSEC));
 }
 
 void methods_state_changed(struct client *c)
@@ -160,19 +163,22 @@ static void method_up(struct client *c, struct control_request *q, json_t *param
 		if (*wrong)
 			control_reply_error(q, fault_word(FAULT_BAD_REQUEST), "%s", wrong);
 		else
-			control_reply_error(q, fault_word(FAULT_BAD_NAME),
-					    "a name of an exit is 52 characters of z-base-32 and .sispop: check it for a slip");
+			control_reply_error(
+				q, fault_word(FAULT_BAD_NAME),
+				"a name of an exit is 52 characters of z-base-32 and .sispop: check it for a slip");
 		return;
 	}
 	if (is_up_with(c, &w)) { /* --up while up is a success */
-		control_reply(q, json_pack("{s:I,s:b}", "attempt", (json_int_t)c->attempt, "already", 1));
+		control_reply(
+			q, json_pack("{s:I,s:b}", "attempt", (json_int_t)c->attempt, "already", 1));
 		return;
 	}
 	f = tunnel_up(c, &w, now, err);
 	if (f != FAULT_NONE)
 		control_reply_error(q, fault_word(f), "%s", err);
 	else
-		control_reply(q, json_pack("{s:I,s:b}", "attempt", (json_int_t)c->attempt, "already", 0));
+		control_reply(
+			q, json_pack("{s:I,s:b}", "attempt", (json_int_t)c->attempt, "already", 0));
 }
 
 static bool read_seed(const char *hex, uint8_t seed[32])
@@ -196,10 +202,12 @@ static void method_token(struct client *c, struct control_request *q, json_t *pa
 	if (attempt && (uint64_t)json_integer_value(attempt) != c->attempt)
 		control_reply_error(q, fault_word(FAULT_CANCELLED), "another --up took over");
 	else if (!read_exit(json_object_get(params, "exit"), id) ||
-	    !read_seed(json_string_value(json_object_get(params, "seed")), seed))
-		control_reply_error(q, fault_word(FAULT_BAD_REQUEST), "token needs exit (a name) and seed (64 hex digits)");
+		 !read_seed(json_string_value(json_object_get(params, "seed")), seed))
+		control_reply_error(q, fault_word(FAULT_BAD_REQUEST),
+				    "token needs exit (a name) and seed (64 hex digits)");
 	else if (tunnel_seed(c, id, seed, clock_now()))
-		control_reply_error(q, fault_word(FAULT_CANCELLED), "no --up waits for this exit's token");
+		control_reply_error(q, fault_word(FAULT_CANCELLED),
+				    "no --up waits for this exit's token");
 	else
 		control_reply(q, NULL);
 	wipe(seed, sizeof(seed));
@@ -239,8 +247,8 @@ static void method_exits(struct client *c, struct control_request *q, json_t *pa
 
 	(void)params;
 	if (!d) {
-		control_reply_error(q, fault_word(FAULT_NO_DIRECTORY), "there is no valid directory: %s",
-				    dirsync_error(c->dirsync));
+		control_reply_error(q, fault_word(FAULT_NO_DIRECTORY),
+				    "there is no valid directory: %s", dirsync_error(c->dirsync));
 		return;
 	}
 	list = json_array();
@@ -250,9 +258,10 @@ static void method_exits(struct client *c, struct control_request *q, json_t *pa
 		if (!(r->flags & RELAY_FLAG_EXIT))
 			continue;
 		name_from_id(r->id, name);
-		json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:I}", "name", name, "address",
-						      addr_ip_text(r->v4.family ? &r->v4 : &r->v6, text), "nickname",
-						      r->nickname, "mbit", (json_int_t)r->mbit));
+		json_array_append_new(
+			list, json_pack("{s:s,s:s,s:s,s:I}", "name", name, "address",
+					addr_ip_text(r->v4.family ? &r->v4 : &r->v6, text),
+					"nickname", r->nickname, "mbit", (json_int_t)r->mbit));
 	}
 	control_reply(q, json_pack("{s:i,s:o}", "schema", 1, "exits", list));
 }
@@ -279,7 +288,8 @@ static const char *unknown_param(const char *const *known, json_t *params)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach(params, key, value) {
+	json_object_foreach(params, key, value)
+	{
 		unsigned i = 0;
 
 		while (known[i] && strcmp(known[i], key))
@@ -295,13 +305,15 @@ static void run_method(struct client *c, struct control_request *q, size_t i, js
 	const char *unknown = unknown_param(methods[i].params, params);
 
 	if (methods[i].changes && !control_request_peer(q)->may_change)
-		control_reply_error(q, fault_word(FAULT_PERMISSION),
-				    "changing the tunnel needs root or membership in the daemon's group: add yourself to it and "
-				    "log in anew");
+		control_reply_error(
+			q, fault_word(FAULT_PERMISSION),
+			"changing the tunnel needs root or membership in the daemon's group: add yourself to it and "
+			"log in anew");
 	else if (unknown)
-		control_reply_error(q, fault_word(FAULT_BAD_REQUEST),
-				    "%s has no parameter %.40s: the daemon may be older than the program that asks",
-				    methods[i].name, unknown);
+		control_reply_error(
+			q, fault_word(FAULT_BAD_REQUEST),
+			"%s has no parameter %.40s: the daemon may be older than the program that asks",
+			methods[i].name, unknown);
 	else
 		methods[i].run(c, q, params);
 }
@@ -313,8 +325,9 @@ static void handle(void *arg, struct control_request *q, const char *method, jso
 			run_method(arg, q, i, params);
 			return;
 		}
-	control_reply_error(q, "unknown-method",
-			    "there is no method of that name: up, token, wait, down, status, watch, exits");
+	control_reply_error(
+		q, "unknown-method",
+		"there is no method of that name: up, token, wait, down, status, watch, exits");
 }
 
 int methods_open(struct client *c, char *err)
@@ -324,8 +337,11 @@ int methods_open(struct client *c, char *err)
 	int r = control_open(c->base, &cc, &c->control);
 
 	if (r)
-		snprintf(err, SENTENCE_BYTES, "the control socket %s could not be opened: %s", c->config.socket,
-			 r == -EADDRINUSE ? "another daemon serves it; end that one first, or set `socket` to another path"
-					  : strerror(-r));
+		snprintf(
+			err, SENTENCE_BYTES, "the control socket %s could not be opened: %s",
+			c->config.socket,
+			r == -EADDRINUSE
+				? "another daemon serves it; end that one first, or set `socket` to another path"
+				: strerror(-r));
 	return r;
 }

@@ -31,8 +31,8 @@ static json_t *lease_json(const struct carrier *k)
 
 	for (unsigned i = 0; i < g->ndns; i++)
 		json_array_append_new(dns, addr_json(&g->dns[i]));
-	return json_pack("{s:o,s:o,s:o,s:i}", "ipv4", addr_json(&g->lease4), "ipv6", addr_json(&g->lease6), "dns", dns,
-			 "mtu", (int)k->mtu);
+	return json_pack("{s:o,s:o,s:o,s:i}", "ipv4", addr_json(&g->lease4), "ipv6",
+			 addr_json(&g->lease6), "dns", dns, "mtu", (int)k->mtu);
 }
 
 static json_t *ranges_json(const struct ranges *r)
@@ -53,16 +53,18 @@ static json_t *hops_json(const struct path *p)
 	for (unsigned i = 0; i < path_hops(p); i++) {
 		const struct link_target *t = &path_hop(p, i)->target;
 		name_from_id(t->id, name);
-		json_array_append_new(hops, json_pack("{s:s,s:o}", "name", name, "address", addr_json(&t->addr)));
+		json_array_append_new(
+			hops, json_pack("{s:s,s:o}", "name", name, "address", addr_json(&t->addr)));
 	}
 	return hops;
 }
 
 static json_t *path_json(const struct path_set *s, const struct path *p, nsec_t now)
 {
-	return json_pack("{s:s,s:o,s:f,s:f,s:f}", "role", path_set_role(s, p) == PATH_PRIMARY ? "primary" : "standby", "hops",
-			 hops_json(p), "rtt_ms", (double)path_set_rtt(s, p) / NSEC_PER_MSEC, "built_in_ms",
-			 (double)path_built_in(p) / NSEC_PER_MSEC, "age_s",
+	return json_pack("{s:s,s:o,s:f,s:f,s:f}", "role",
+			 path_set_role(s, p) == PATH_PRIMARY ? "primary" : "standby", "hops",
+			 hops_json(p), "rtt_ms", (double)path_set_rtt(s, p) / NSEC_PER_MSEC,
+			 "built_in_ms", (double)path_built_in(p) / NSEC_PER_MSEC, "age_s",
 			 (double)(now - path_ready_at(p)) / NSEC_PER_SEC);
 }
 
@@ -84,7 +86,8 @@ static json_t *drops_json(const struct client *c)
 	engine_drops(c->engine, n);
 	for (unsigned d = 1; d < DROP_COUNT; d++)
 		if (n[d])
-			json_object_set_new(o, drop_name((enum drop)d), json_integer((json_int_t)n[d]));
+			json_object_set_new(o, drop_name((enum drop)d),
+					    json_integer((json_int_t)n[d]));
 	return o;
 }
 
@@ -94,8 +97,9 @@ static json_t *directory_json(struct client *c, nsec_t now)
 
 	if (!d)
 		return json_pack("{s:b,s:s}", "valid", 0, "why", dirsync_error(c->dirsync));
-	return json_pack("{s:b,s:I,s:I,s:I}", "valid", 1, "serial", (json_int_t)d->consensus->serial, "relays",
-			 (json_int_t)d->n, "valid_until", (json_int_t)d->consensus->valid_until);
+	return json_pack("{s:b,s:I,s:I,s:I}", "valid", 1, "serial",
+			 (json_int_t)d->consensus->serial, "relays", (json_int_t)d->n,
+			 "valid_until", (json_int_t)d->consensus->valid_until);
 }
 
 json_t *status_json(struct client *c)
@@ -106,12 +110,13 @@ json_t *status_json(struct client *c)
 	json_t *o;
 
 	inner_bytes(c->inner, &up, &down);
-	o = json_pack("{s:i,s:s,s:o,s:o,s:o,s:o,s:{s:I,s:I},s:o,s:o,s:s,s:f}", "schema", 1, "state", state_words[c->state],
-		      "exit", k ? exit_json(c, k) : json_null(), "lease",
+	o = json_pack("{s:i,s:s,s:o,s:o,s:o,s:o,s:{s:I,s:I},s:o,s:o,s:s,s:f}", "schema", 1, "state",
+		      state_words[c->state], "exit", k ? exit_json(c, k) : json_null(), "lease",
 		      k && k->granted ? lease_json(k) : json_null(), "ranges",
-		      k ? ranges_json(&k->ranges) : json_array(), "paths", k ? paths_json(k, now) : json_array(),
-		      "bytes", "up", (json_int_t)up, "down", (json_int_t)down, "drops",
-		      drops_json(c), "directory", directory_json(c, now), "engine", aead_engine_name(), "up_s",
+		      k ? ranges_json(&k->ranges) : json_array(), "paths",
+		      k ? paths_json(k, now) : json_array(), "bytes", "up", (json_int_t)up, "down",
+		      (json_int_t)down, "drops", drops_json(c), "directory", directory_json(c, now),
+		      "engine", aead_engine_name(), "up_s",
 		      c->up_since ? (double)(now - c->up_since) / NSEC_PER_SEC : 0.0);
 	if (o && c->state == CLIENT_BLOCKED)
 		json_object_set_new(o, "why", json_string(c->blocked_why));

@@ -1,9 +1,10 @@
-/* client/tunnel.c - the client's state machine: off, connecting, up, blocked; one attempt at a time.
+/* client/tunnel.c - the client's state machine: off, connecting, up, blocked; one attempt at a
+ * time.
  *
- * An attempt goes: directory, paths to the exit, session, grant, host, verified. The host is untouched until the exit
- * granted; whatever fails takes back what was done. What fails inside a callback of path_set is ended from the event
- * loop (c->deferred), because the path set must not be freed under its own feet. Paths: tunnel_carrier.c; grant and host:
- * tunnel_host.c.
+ * An attempt goes: directory, paths to the exit, session, grant, host, verified. The host is
+ * untouched until the exit granted; whatever fails takes back what was done. What fails inside a
+ * callback of path_set is ended from the event loop (c->deferred), because the path set must not be
+ * freed under its own feet. Paths: tunnel_carrier.c; grant and host: tunnel_host.c.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -103,8 +104,8 @@ static void drop_tried(struct client *c, nsec_t now)
 
 static bool has_next_exit(const struct client *c, nsec_t now)
 {
-	return c->wish_exit + 1 < c->wish.exits && now < c->attempt_deadline && c->fault != FAULT_HOST &&
-	       c->fault != FAULT_NO_DIRECTORY;
+	return c->wish_exit + 1 < c->wish.exits && now < c->attempt_deadline &&
+	       c->fault != FAULT_HOST && c->fault != FAULT_NO_DIRECTORY;
 }
 
 /* The attempt failed: try the wish's next exit, else everything back to what was before it. */
@@ -124,7 +125,8 @@ static void end_failed_attempt(struct client *c, nsec_t now)
 		links_close_all(c->links, CLOSE_DONE, now);
 		tunnel_set_state(c, CLIENT_OFF);
 	} else if (!c->carrier->verified && c->state != CLIENT_BLOCKED) {
-		tunnel_block(c, "the move to another exit failed after it had granted: %s", c->sentence);
+		tunnel_block(c, "the move to another exit failed after it had granted: %s",
+			     c->sentence);
 	}
 }
 
@@ -138,9 +140,10 @@ void tunnel_deferred(struct client *c, nsec_t now)
 void tunnel_verified(struct client *c, bool ok, nsec_t now)
 {
 	if (!ok) {
-		tunnel_fail(c, FAULT_NO_FORWARD,
-			    "the exit granted a session, but no packet came back through it in 3 s: it does not forward; "
-			    "tell its operator or use another exit");
+		tunnel_fail(
+			c, FAULT_NO_FORWARD,
+			"the exit granted a session, but no packet came back through it in 3 s: it does not forward; "
+			"tell its operator or use another exit");
 		return;
 	}
 	if (c->must_end_attempt || c->attempt_over)
@@ -161,7 +164,8 @@ static void give_seed(struct client *c, nsec_t now)
 
 	if (!c->next || !(c->wish.open || c->wish.exit[i].has_seed))
 		return;
-	if (path_set_token(c->next->paths, c->wish.open ? NULL : c->wish.exit[i].seed, now) == -ENOMEM)
+	if (path_set_token(c->next->paths, c->wish.open ? NULL : c->wish.exit[i].seed, now) ==
+	    -ENOMEM)
 		tunnel_fail(c, FAULT_HOST, "no memory for the session");
 }
 
@@ -180,7 +184,8 @@ static void begin_exit(struct client *c, nsec_t now)
 	methods_step(c, STEP_DIRECTORY, "valid", now);
 	exit = directory_find(d, id);
 	if (!exit || !(exit->flags & RELAY_FLAG_EXIT)) {
-		tunnel_fail(c, FAULT_NO_EXIT, "%s", choice_result_text(exit ? CHOICE_NOT_AN_EXIT : CHOICE_NO_EXIT));
+		tunnel_fail(c, FAULT_NO_EXIT, "%s",
+			    choice_result_text(exit ? CHOICE_NOT_AN_EXIT : CHOICE_NO_EXIT));
 		return;
 	}
 	c->next = carrier_new(c, id, c->wish.hops, now);
@@ -299,7 +304,8 @@ void tunnel_on_directory_failure(struct client *c, nsec_t now)
 	if (!c->waits_for_directory || dirsync_current(c->dirsync, now))
 		return;
 	if (++c->directory_failures >= 2 || dirsync_result(c->dirsync) != DIR_CUT)
-		tunnel_fail(c, FAULT_NO_DIRECTORY, "there is no valid directory: %s", dirsync_error(c->dirsync));
+		tunnel_fail(c, FAULT_NO_DIRECTORY, "there is no valid directory: %s",
+			    dirsync_error(c->dirsync));
 }
 
 static void on_attempt_timeout(struct client *c)
@@ -307,13 +313,18 @@ static void on_attempt_timeout(struct client *c)
 	const struct carrier *k = c->next;
 
 	if (c->waits_for_directory)
-		tunnel_fail(c, FAULT_NO_DIRECTORY, "there is no valid directory: %s", dirsync_error(c->dirsync));
+		tunnel_fail(c, FAULT_NO_DIRECTORY, "there is no valid directory: %s",
+			    dirsync_error(c->dirsync));
 	else if (k && k->failures)
-		tunnel_fail(c, FAULT_NO_PATH, "no path could be built in time: %s", k->last_failure);
+		tunnel_fail(c, FAULT_NO_PATH, "no path could be built in time: %s",
+			    k->last_failure);
 	else if (k && !c->step_done[STEP_PATH])
-		tunnel_fail(c, FAULT_TIMEOUT, "timed out while the path was being built: is the guard reachable from here?");
+		tunnel_fail(
+			c, FAULT_TIMEOUT,
+			"timed out while the path was being built: is the guard reachable from here?");
 	else if (k && !c->wish.open && !c->wish.exit[c->wish_exit].has_seed)
-		tunnel_fail(c, FAULT_TIMEOUT, "timed out: the program that asked did not hand over the token's key");
+		tunnel_fail(c, FAULT_TIMEOUT,
+			    "timed out: the program that asked did not hand over the token's key");
 	else
 		tunnel_fail(c, FAULT_TIMEOUT, "timed out: the exit did not answer");
 }

@@ -1,4 +1,5 @@
-/* client/tunnel_carrier.c - a carrier: the path set to one exit, and what its paths tell. Control thread. */
+/* client/tunnel_carrier.c - a carrier: the path set to one exit, and what its paths tell. Control
+ * thread. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +9,8 @@
 
 /* --- choice --- */
 
-static int choose(void *arg, const struct path_query *q, struct path_hop hops[HOPS_MAX], unsigned *ret_n)
+static int choose(void *arg, const struct path_query *q, struct path_hop hops[HOPS_MAX],
+		  unsigned *ret_n)
 {
 	struct carrier *k = arg;
 	struct client *c = k->client;
@@ -16,8 +18,11 @@ static int choose(void *arg, const struct path_query *q, struct path_hop hops[HO
 	int r = hops_choose(c, k, q, hops, ret_n, why);
 
 	if (r && k == c->next)
-		tunnel_fail(c, r == -ENOENT ? FAULT_NO_EXIT : r == -ENODATA ? FAULT_NO_DIRECTORY : FAULT_NO_PATH, "%s",
-			    why);
+		tunnel_fail(c,
+			    r == -ENOENT    ? FAULT_NO_EXIT
+			    : r == -ENODATA ? FAULT_NO_DIRECTORY
+					    : FAULT_NO_PATH,
+			    "%s", why);
 	return r;
 }
 
@@ -44,7 +49,8 @@ static void note_failure(struct carrier *k, const struct path *p, int hop, enum 
 
 	if (p && hop >= 0 && (unsigned)hop < path_hops(p))
 		snprintf(k->last_failure, sizeof(k->last_failure), "relay %s %s",
-			 addr_ip_text(&path_hop(p, (unsigned)hop)->target.addr, text), status_text(status));
+			 addr_ip_text(&path_hop(p, (unsigned)hop)->target.addr, text),
+			 status_text(status));
 	else
 		snprintf(k->last_failure, sizeof(k->last_failure), "nobody answered");
 }
@@ -77,7 +83,8 @@ static void on_built(struct carrier *k, struct path *p, nsec_t now)
 	methods_step(c, STEP_PATH, text, now);
 }
 
-static void on_failed(struct carrier *k, struct path *p, int hop, enum build_status status, nsec_t now)
+static void on_failed(struct carrier *k, struct path *p, int hop, enum build_status status,
+		      nsec_t now)
 {
 	struct client *c = k->client;
 
@@ -88,11 +95,14 @@ static void on_failed(struct carrier *k, struct path *p, int hop, enum build_sta
 	if (p)
 		hops_on_failed(c, p, hop, now);
 	if (k == c->next && k->failures >= BUILDS_MOST && now - c->attempt_started >= BUILDS_NSEC)
-		tunnel_fail(c, FAULT_NO_PATH, "no path could be built, %u tries: %s; are the relays reachable from here?",
-			    k->failures, k->last_failure);
+		tunnel_fail(
+			c, FAULT_NO_PATH,
+			"no path could be built, %u tries: %s; are the relays reachable from here?",
+			k->failures, k->last_failure);
 }
 
-static void on_event(void *arg, enum path_set_event e, struct path *p, int hop, enum build_status status, nsec_t now)
+static void on_event(void *arg, enum path_set_event e, struct path *p, int hop,
+		     enum build_status status, nsec_t now)
 {
 	struct carrier *k = arg;
 	struct client *c = k->client;
@@ -139,7 +149,8 @@ struct carrier *carrier_new(struct client *c, const uint8_t id[32], unsigned hop
 	struct path_set_config pc = {
 		.env = engine_env(c->engine),
 		.paths = c->paths,
-		.ops = {k, choose, on_event, on_active, tunnel_on_grant, tunnel_on_deny, tunnel_on_closed, on_refused},
+		.ops = {k, choose, on_event, on_active, tunnel_on_grant, tunnel_on_deny,
+			tunnel_on_closed, on_refused},
 		.wants = WANT_V4 | WANT_V6 | WANT_DNS,
 		.padding = (uint8_t)c->config.padding,
 		.standby = c->config.standby,
@@ -187,7 +198,8 @@ void tunnel_on_path_ready(struct client *c, struct path *p, nsec_t now)
 		path_set_on_ready(k->paths, p, now);
 }
 
-void tunnel_on_path_gone(struct client *c, struct path *p, int hop, enum build_status status, nsec_t now)
+void tunnel_on_path_gone(struct client *c, struct path *p, int hop, enum build_status status,
+			 nsec_t now)
 {
 	struct carrier *k = carrier_of(c, p);
 
@@ -195,7 +207,8 @@ void tunnel_on_path_gone(struct client *c, struct path *p, int hop, enum build_s
 		path_set_on_gone(k->paths, p, hop, status, now);
 }
 
-void tunnel_on_plain(struct client *c, struct path_data *p, const uint8_t *plain, size_t n, size_t datagram, nsec_t now)
+void tunnel_on_plain(struct client *c, struct path_data *p, const uint8_t *plain, size_t n,
+		     size_t datagram, nsec_t now)
 {
 	struct carrier *k = p->control ? carrier_of(c, p->control) : NULL;
 

@@ -1,7 +1,9 @@
-/* client/tunnel_host.c - the exit's word (grant, deny, close), and what of it becomes the host's. Control thread.
+/* client/tunnel_host.c - the exit's word (grant, deny, close), and what of it becomes the host's.
+ * Control thread.
  *
- * The host is untouched until the exit granted. A swap changes it in place: the old exit's paths go once the new one
- * granted and the host follows; when the host does not follow, the old grant is put back.
+ * The host is untouched until the exit granted. A swap changes it in place: the old exit's paths go
+ * once the new one granted and the host follows; when the host does not follow, the old grant is
+ * put back.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -16,8 +18,8 @@
 
 /* --- the host --- */
 
-struct host_client tunnel_host_settings(const struct client *c, const struct ranges *r, const struct msg_grant *g,
-					unsigned mtu)
+struct host_client tunnel_host_settings(const struct client *c, const struct ranges *r,
+					const struct msg_grant *g, unsigned mtu)
 {
 	return (struct host_client){
 		.ifname = c->config.interface,
@@ -31,13 +33,15 @@ struct host_client tunnel_host_settings(const struct client *c, const struct ran
 	};
 }
 
-/* With ranges the system's resolver stays: whoever sends a part through the tunnel asks for the rest beside it. */
+/* With ranges the system's resolver stays: whoever sends a part through the tunnel asks for the
+ * rest beside it. */
 static int set_dns(struct client *c, const struct carrier *k, char *err)
 {
 	const struct msg_grant *g = &k->grant;
 
-	return g->ndns && !k->ranges.n ? dns_set(c->host, c->config.resolv_conf, g->dns, g->ndns, err)
-				       : dns_unset(c->host, c->config.resolv_conf, err);
+	return g->ndns && !k->ranges.n
+		       ? dns_set(c->host, c->config.resolv_conf, g->dns, g->ndns, err)
+		       : dns_unset(c->host, c->config.resolv_conf, err);
 }
 
 static int host_first_up(struct client *c, const struct carrier *k, char *err)
@@ -53,7 +57,8 @@ static int host_first_up(struct client *c, const struct carrier *k, char *err)
 	if (!r) {
 		r = engine_attach_tun(c->engine, c->tun);
 		if (r)
-			snprintf(err, ROUTING_ERROR_BYTES, "the TUN's queues could not be served: %s", strerror(-r));
+			snprintf(err, ROUTING_ERROR_BYTES,
+				 "the TUN's queues could not be served: %s", strerror(-r));
 	}
 	return r;
 }
@@ -84,7 +89,8 @@ static int local_networks(struct client *c, struct prefix **ret, size_t *ret_n, 
 }
 
 /* Workers and host as k's grant wants them. */
-static int apply(struct client *c, struct carrier *k, const struct prefix *local, size_t n, char *err)
+static int apply(struct client *c, struct carrier *k, const struct prefix *local, size_t n,
+		 char *err)
 {
 	int r = inner_set_lease(c->inner, engine_env(c->engine), &k->grant, local, n);
 
@@ -141,7 +147,8 @@ static unsigned path_mtu(const struct carrier *k, const struct msg_grant *g)
 	return mtu < g->mtu ? mtu : g->mtu;
 }
 
-/* Keep of g what the path can carry: below 1,280 no IPv6, and no resolver of a family without a lease. */
+/* Keep of g what the path can carry: below 1,280 no IPv6, and no resolver of a family without a
+ * lease. */
 static void keep_usable(struct carrier *k, const struct msg_grant *g, unsigned mtu)
 {
 	unsigned n = 0;
@@ -166,7 +173,8 @@ static void adopt(struct client *c, struct carrier *k, nsec_t now)
 	c->host_is_anothers = false;
 	if (!old)
 		return;
-	inner_set_active(c->inner, NULL); /* until the new path set says on_active, in this same call */
+	inner_set_active(c->inner,
+			 NULL); /* until the new path set says on_active, in this same call */
 	path_set_goodbye(old->paths, now);
 	carrier_free(old, now);
 }
@@ -187,7 +195,8 @@ static void go_on_with(struct client *c, struct carrier *k, nsec_t now)
 	verify_cancel(c->verify);
 	c->verify = verify_start(c, k, on_verified, c);
 	if (!c->verify)
-		tunnel_fail(c, FAULT_HOST, "the check of the tunnel could not be started: no socket or no memory");
+		tunnel_fail(c, FAULT_HOST,
+			    "the check of the tunnel could not be started: no socket or no memory");
 }
 
 /* The host does not follow the grant. */
@@ -199,13 +208,15 @@ static void host_failed(struct client *c, const struct carrier *k, const char *e
 		tunnel_block(c, "the host could not follow a new grant of the exit: %s", err);
 }
 
-static void take_grant(struct client *c, struct carrier *k, const struct prefix *local, size_t nlocal, nsec_t now)
+static void take_grant(struct client *c, struct carrier *k, const struct prefix *local,
+		       size_t nlocal, nsec_t now)
 {
 	const struct msg_grant *g = &k->grant;
 	char err[ROUTING_ERROR_BYTES], text[ADDR_TEXT_BYTES];
 
 	if (k == c->next)
-		methods_step(c, STEP_SESSION, addr_ip_text(g->lease4.family ? &g->lease4 : &g->lease6, text), now);
+		methods_step(c, STEP_SESSION,
+			     addr_ip_text(g->lease4.family ? &g->lease4 : &g->lease6, text), now);
 	if (apply(c, k, local, nlocal, err)) {
 		host_failed(c, k, err);
 		return;
@@ -215,7 +226,8 @@ static void take_grant(struct client *c, struct carrier *k, const struct prefix 
 		go_on_with(c, k, now);
 }
 
-static const char *judge(struct carrier *k, const struct msg_grant *g, const struct prefix *local, size_t n)
+static const char *judge(struct carrier *k, const struct msg_grant *g, const struct prefix *local,
+			 size_t n)
 {
 	const char *why = grant_judge(g, local, n);
 
@@ -259,19 +271,28 @@ void tunnel_on_deny(void *arg, const struct msg_deny *d, nsec_t now)
 		enum fault fault;
 		const char *text;
 	} why[] = {
-		[0] = {FAULT_AUTH_BAD, "the exit refused the token for a reason that this version does not know: update "
-				       "it, or ask the exit's operator"},
-		[DENY_BAD_TOKEN] = {FAULT_AUTH_BAD, "the exit does not know this token, or it was revoked: check it, or ask "
-						    "the exit's operator for a new one"},
-		[DENY_EXPIRED] = {FAULT_AUTH_EXPIRED, "the token has expired: ask the exit's operator for a new one"},
-		[DENY_QUOTA] = {FAULT_AUTH_QUOTA, "the token's quota is used up: wait, or ask the exit's operator"},
-		[DENY_IN_USE] = {FAULT_AUTH_IN_USE, "the token is in use elsewhere: end the other session first"},
+		[0] = {FAULT_AUTH_BAD,
+		       "the exit refused the token for a reason that this version does not know: update "
+		       "it, or ask the exit's operator"},
+		[DENY_BAD_TOKEN] =
+			{FAULT_AUTH_BAD,
+			 "the exit does not know this token, or it was revoked: check it, or ask "
+			 "the exit's operator for a new one"},
+		[DENY_EXPIRED] = {FAULT_AUTH_EXPIRED,
+				  "the token has expired: ask the exit's operator for a new one"},
+		[DENY_QUOTA] = {FAULT_AUTH_QUOTA,
+				"the token's quota is used up: wait, or ask the exit's operator"},
+		[DENY_IN_USE] = {FAULT_AUTH_IN_USE,
+				 "the token is in use elsewhere: end the other session first"},
 		[DENY_FULL] = {FAULT_AUTH_FULL, "the exit is full: try again later or use another"},
-		[DENY_POLICY] = {FAULT_AUTH_POLICY, "the exit wants a token: give one with --token-file"},
-		[DENY_VERSION] = {FAULT_AUTH_VERSION, "the exit speaks another version: update the older of the two"},
+		[DENY_POLICY] = {FAULT_AUTH_POLICY,
+				 "the exit wants a token: give one with --token-file"},
+		[DENY_VERSION] = {FAULT_AUTH_VERSION,
+				  "the exit speaks another version: update the older of the two"},
 	};
 	struct carrier *k = arg;
-	unsigned i = d->reason < sizeof(why) / sizeof(why[0]) && why[d->reason].text ? d->reason : 0;
+	unsigned i =
+		d->reason < sizeof(why) / sizeof(why[0]) && why[d->reason].text ? d->reason : 0;
 
 	(void)now;
 	if (tunnel_tries(k->client, k))
@@ -288,9 +309,10 @@ void tunnel_on_closed(void *arg, uint8_t reason, nsec_t now)
 	(void)now;
 	if (tunnel_tries(c, k))
 		tunnel_fail(c, FAULT_BAD_GRANT, "the exit closed the session");
-	else if (k == c->carrier && c->state != CLIENT_BLOCKED) /* else the reason is said already */
+	else if (k == c->carrier &&
+		 c->state != CLIENT_BLOCKED) /* else the reason is said already */
 		tunnel_block(c, "the exit closed the session (%s)",
-			     reason == DENY_EXPIRED     ? "the token has expired"
+			     reason == DENY_EXPIRED	? "the token has expired"
 			     : reason == DENY_BAD_TOKEN ? "the token was revoked"
 							: "by its operator");
 }

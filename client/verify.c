@@ -1,5 +1,6 @@
-/* client/verify.c - `--up` says 0 only when a packet came back: a DNS query at a granted server that is not the exit, or
- * an authority's signed consensus through the tunnel, whichever answers first. Control thread.
+/* client/verify.c - `--up` says 0 only when a packet came back: a DNS query at a granted server
+ * that is not the exit, or an authority's signed consensus through the tunnel, whichever answers
+ * first. Control thread.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -20,7 +21,7 @@ struct verify {
 	struct client *client;
 	void (*done)(void *arg, bool ok);
 	void *arg;
-	int fd[2];               /* IPv4, IPv6; -1 none */
+	int fd[2]; /* IPv4, IPv6; -1 none */
 	struct event *event[2];
 	struct event *tick;
 	bool ok; /* proved; the tick says so, since a fetch's callback must not free its client */
@@ -32,7 +33,8 @@ struct verify {
 	struct http_fetch *fetch;
 };
 
-/* A question of 17 bytes that tells nobody anything: who serves the root (". NS"). RFC 1035 section 4. */
+/* A question of 17 bytes that tells nobody anything: who serves the root (". NS"). RFC 1035
+ * section 4. */
 static void write_query(uint8_t q[QUERY_BYTES], uint16_t id)
 {
 	struct writer w;
@@ -40,11 +42,11 @@ static void write_query(uint8_t q[QUERY_BYTES], uint16_t id)
 	writer_init(&w, q, QUERY_BYTES);
 	writer_u16(&w, id);
 	writer_u16(&w, 0x0100); /* recursion desired */
-	writer_u16(&w, 1);      /* one question */
+	writer_u16(&w, 1);	/* one question */
 	writer_zero(&w, 6);
-	writer_u8(&w, 0);       /* the root */
-	writer_u16(&w, 2);      /* NS */
-	writer_u16(&w, 1);      /* IN */
+	writer_u8(&w, 0);  /* the root */
+	writer_u16(&w, 2); /* NS */
+	writer_u16(&w, 1); /* IN */
 }
 
 static void finish(struct verify *v, bool ok)
@@ -60,8 +62,8 @@ static void finish(struct verify *v, bool ok)
 static bool is_answer(const struct verify *v, const uint8_t *b, size_t n, const struct addr *from)
 {
 	for (unsigned i = 0; i < v->nservers; i++)
-		if (n >= 12 && from->port == DNS_PORT && addr_equal_ip(from, &v->server[i]) && load_be16(b) == v->id[i] &&
-		    (b[2] & 0x80))
+		if (n >= 12 && from->port == DNS_PORT && addr_equal_ip(from, &v->server[i]) &&
+		    load_be16(b) == v->id[i] && (b[2] & 0x80))
 			return true;
 	return false;
 }
@@ -125,7 +127,8 @@ static void on_consensus(void *arg, int status, const uint8_t *body, size_t n, c
 	if (status != 200)
 		return;
 	/* An old one may be the exit's own copy: ours or a newer one. */
-	r = consensus_accept(&v->client->net, d ? d->consensus : NULL, CONSENSUS_NO_CLOCK, body, n, &got);
+	r = consensus_accept(&v->client->net, d ? d->consensus : NULL, CONSENSUS_NO_CLOCK, body, n,
+			     &got);
 	consensus_free(got);
 	if (r == DIR_OK || r == DIR_SAME) {
 		v->ok = true;
@@ -138,7 +141,8 @@ static int open_socket(struct verify *v, unsigned i, const char *device)
 	v->fd[i] = socket(i ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (v->fd[i] < 0)
 		return -errno;
-	if (setsockopt(v->fd[i], SOL_SOCKET, SO_BINDTODEVICE, device, (socklen_t)strlen(device)) < 0)
+	if (setsockopt(v->fd[i], SOL_SOCKET, SO_BINDTODEVICE, device, (socklen_t)strlen(device)) <
+	    0)
 		return -errno;
 	v->event[i] = event_new(v->client->base, v->fd[i], EV_READ | EV_PERSIST, on_datagram, v);
 	return v->event[i] && !event_add(v->event[i], NULL) ? 0 : -ENOMEM;
@@ -154,33 +158,38 @@ static void start_fetch(struct verify *v, const struct msg_grant *g)
 	for (unsigned i = 0; i < net->n; i++) {
 		const struct addr *a = &net->authority[(first + i) % net->n].addr;
 
-		if (!(a->family == 4 ? g->lease4.family : g->lease6.family) || inner_is_local(v->client->inner, a))
+		if (!(a->family == 4 ? g->lease4.family : g->lease6.family) ||
+		    inner_is_local(v->client->inner, a))
 			continue;
 		snprintf(url, sizeof(url), "http://%s/sispop/1/consensus", addr_text(a, host));
-		if (!http_fetch_start(v->http,
-				      &(struct http_fetch_options){.url = url,
-								   .body_bytes_max = CONSENSUS_MAX_BYTES,
-								   .timeout_ms = VERIFY_NSEC / NSEC_PER_MSEC,
-								   .device = tun_name(v->client->tun)},
-				      on_consensus, v, &v->fetch))
+		if (!http_fetch_start(
+			    v->http,
+			    &(struct http_fetch_options){.url = url,
+							 .body_bytes_max = CONSENSUS_MAX_BYTES,
+							 .timeout_ms = VERIFY_NSEC / NSEC_PER_MSEC,
+							 .device = tun_name(v->client->tun)},
+			    on_consensus, v, &v->fetch))
 			return;
 	}
 }
 
-/* Resolvers that can prove anything: one at an inner address is the exit itself, as far as we can tell. */
+/* Resolvers that can prove anything: one at an inner address is the exit itself, as far as we can
+ * tell. */
 static void choose_servers(struct verify *v, const struct carrier *k)
 {
 	for (unsigned i = 0; i < k->grant.ndns; i++) {
 		const struct addr *a = &k->grant.dns[i];
 
-		if (addr_equal_ip(a, &k->address4) || addr_equal_ip(a, &k->address6) || inner_is_private(a))
+		if (addr_equal_ip(a, &k->address4) || addr_equal_ip(a, &k->address6) ||
+		    inner_is_private(a))
 			continue;
 		v->id[v->nservers] = (uint16_t)rng_u32(&rng_system);
 		v->server[v->nservers++] = *a;
 	}
 }
 
-struct verify *verify_start(struct client *c, const struct carrier *k, void (*done)(void *arg, bool ok), void *arg)
+struct verify *verify_start(struct client *c, const struct carrier *k,
+			    void (*done)(void *arg, bool ok), void *arg)
 {
 	const struct timeval every = {0, ASK_EVERY_MS * 1000};
 	struct verify *v = calloc(1, sizeof(*v));
@@ -201,7 +210,8 @@ struct verify *verify_start(struct client *c, const struct carrier *k, void (*do
 		verify_cancel(v);
 		return NULL;
 	}
-	/* From the loop: the path serves only when the grant's callback has returned, and what is asked sooner is lost. */
+	/* From the loop: the path serves only when the grant's callback has returned, and what is
+	 * asked sooner is lost. */
 	event_active(v->tick, EV_TIMEOUT, 0);
 	start_fetch(v, &k->grant);
 	return v;

@@ -1,8 +1,8 @@
 /* daemon/dirsync.c - see dirsync.h.
  *
- * A refresh asks one authority after the other, in random order, for the consensus and then for the descriptors; the
- * first fetch ever asks two at once, so that one dead or hostile source costs no time. What arrives is judged by
- * directory/consensus.h alone: the carrier does not matter.
+ * A refresh asks one authority after the other, in random order, for the consensus and then for the
+ * descriptors; the first fetch ever asks two at once, so that one dead or hostile source costs no
+ * time. What arrives is judged by directory/consensus.h alone: the carrier does not matter.
  */
 #include "daemon/dirsync.h"
 #include <errno.h>
@@ -21,8 +21,8 @@
 
 struct source {
 	struct dirsync *sync;
-	unsigned authority;      /* index into net->authority */
-	struct http_fetch *fetch; /* NULL: nothing under way */
+	unsigned authority;	     /* index into net->authority */
+	struct http_fetch *fetch;    /* NULL: nothing under way */
 	struct consensus *consensus; /* accepted, waits for its descriptors */
 };
 
@@ -31,11 +31,11 @@ struct dirsync {
 	struct http_client *http;
 	struct deadline *deadline;
 	struct directory *current, *previous;
-	nsec_t fetched;       /* when current came (monotonic), for a clock that is wrong */
+	nsec_t fetched; /* when current came (monotonic), for a clock that is wrong */
 	nsec_t previous_until;
 	struct source source[SOURCES_AT_ONCE];
 	uint8_t order[NETCONF_AUTHORITIES_MAX]; /* of this round */
-	unsigned next;        /* first of order not yet asked in this round */
+	unsigned next;				/* first of order not yet asked in this round */
 	nsec_t next_fetch;
 	nsec_t retry;
 	unsigned tunnel_failures;
@@ -107,7 +107,8 @@ uint64_t dirsync_unix_seconds(struct dirsync *s, nsec_t now)
 
 const struct directory *dirsync_current(struct dirsync *s, nsec_t now)
 {
-	/* A clock behind the consensus is not believed; one past its end is, as a cache may be old. */
+	/* A clock behind the consensus is not believed; one past its end is, as a cache may be old.
+	 */
 	if (!s->current || clock_unix_seconds() >= s->current->consensus->valid_until ||
 	    !consensus_is_valid(s->current->consensus, now_unix(s, now)))
 		return NULL;
@@ -150,13 +151,15 @@ static void serve(struct dirsync *s, struct directory *d, nsec_t now)
 	s->config.ops.on_directory(s->config.ops.arg, d, now);
 }
 
-static void note_failure(struct dirsync *s, enum dir_result why, const char *source, const char *sentence)
+static void note_failure(struct dirsync *s, enum dir_result why, const char *source,
+			 const char *sentence)
 {
 	s->result = why;
 	snprintf(s->error, sizeof(s->error), "%s: %s", source, sentence);
 }
 
-/* Our clock may be behind: k signatures prove that it is, and then we live by the consensus's (section 5). */
+/* Our clock may be behind: k signatures prove that it is, and then we live by the consensus's
+ * (section 5). */
 static enum dir_result judge(struct dirsync *s, const uint8_t *p, size_t n, struct consensus **ret)
 {
 	const struct consensus *have = s->current ? s->current->consensus : NULL;
@@ -226,7 +229,8 @@ static void give_up(struct source *s, nsec_t now)
 	if (is_busy(d))
 		return;
 	d->tunnel_failures++;
-	d->next_fetch = now + d->retry + (nsec_t)rng_below(d->config.rng, (uint64_t)d->retry / 4 + 1);
+	d->next_fetch =
+		now + d->retry + (nsec_t)rng_below(d->config.rng, (uint64_t)d->retry / 4 + 1);
 	d->retry = nsec_min(2 * d->retry, DIRSYNC_RETRY_MOST_MS * NSEC_PER_MSEC);
 	d->config.ops.on_failure(d->config.ops.arg, now);
 	arm(d, now);
@@ -250,7 +254,8 @@ static int start_fetch(struct source *s, const char *what, size_t most, http_don
 	struct dirsync *d = s->sync;
 	char url[160], host[ADDR_TEXT_BYTES];
 	const struct addr *to = &d->config.net->authority[s->authority].addr;
-	const char *device = d->config.ops.tunnel ? d->config.ops.tunnel(d->config.ops.arg, to) : NULL;
+	const char *device =
+		d->config.ops.tunnel ? d->config.ops.tunnel(d->config.ops.arg, to) : NULL;
 
 	if (d->tunnel_failures >= DIRSYNC_DIRECT_AFTER)
 		device = NULL;
@@ -267,7 +272,8 @@ static int start_fetch(struct source *s, const char *what, size_t most, http_don
 				done, s, &s->fetch);
 }
 
-static void on_descriptors(void *arg, int status, const uint8_t *body, size_t n, const char *failure)
+static void on_descriptors(void *arg, int status, const uint8_t *body, size_t n,
+			   const char *failure)
 {
 	struct source *s = arg;
 	struct dirsync *d = s->sync;
@@ -278,7 +284,8 @@ static void on_descriptors(void *arg, int status, const uint8_t *body, size_t n,
 
 	s->fetch = NULL;
 	if (status != 200) {
-		note_failure(d, DIR_CUT, authority_name(s, host), failure ? failure : "it has no descriptors for us");
+		note_failure(d, DIR_CUT, authority_name(s, host),
+			     failure ? failure : "it has no descriptors for us");
 		give_up(s, now);
 		return;
 	}
@@ -305,12 +312,14 @@ static void on_consensus(void *arg, int status, const uint8_t *body, size_t n, c
 
 	s->fetch = NULL;
 	if (status != 200) {
-		note_failure(d, DIR_CUT, authority_name(s, host), failure ? failure : "it has no consensus yet");
+		note_failure(d, DIR_CUT, authority_name(s, host),
+			     failure ? failure : "it has no consensus yet");
 		give_up(s, now);
 		return;
 	}
 	r = judge(d, body, n, &s->consensus);
-	if (r == DIR_SAME && dirsync_current(d, now)) { /* nothing newer there; another source may have it, the next round will tell */
+	if (r == DIR_SAME && dirsync_current(d, now)) { /* nothing newer there; another source may
+							   have it, the next round will tell */
 		round_won(d);
 		d->next_fetch = now + d->retry;
 		d->retry = nsec_min(2 * d->retry, DIRSYNC_RETRY_MOST_MS * NSEC_PER_MSEC);
@@ -325,8 +334,10 @@ static void on_consensus(void *arg, int status, const uint8_t *body, size_t n, c
 		give_up(s, now);
 		return;
 	}
-	if (start_fetch(s, "descriptors", directory_descriptors_max(s->consensus), on_descriptors)) {
-		note_failure(d, DIR_NO_MEMORY, authority_name(s, host), "the fetch could not be started");
+	if (start_fetch(s, "descriptors", directory_descriptors_max(s->consensus),
+			on_descriptors)) {
+		note_failure(d, DIR_NO_MEMORY, authority_name(s, host),
+			     "the fetch could not be started");
 		give_up(s, now);
 	}
 }
@@ -386,7 +397,8 @@ static void on_deadline(void *arg)
 
 static void arm(struct dirsync *s, nsec_t now)
 {
-	deadline_set(s->deadline, nsec_min(s->next_fetch, s->previous ? s->previous_until : NSEC_NEVER), now);
+	deadline_set(s->deadline,
+		     nsec_min(s->next_fetch, s->previous ? s->previous_until : NSEC_NEVER), now);
 }
 
 /* --- life --- */

@@ -1,4 +1,5 @@
-/* engine/engine.c - makes and ends the workers, keeps the tables, is the onion layer's environment. */
+/* engine/engine.c - makes and ends the workers, keeps the tables, is the onion layer's environment.
+ */
 #include "engine/engine.h"
 #include <errno.h>
 #include <stdio.h>
@@ -17,7 +18,8 @@ char tsan_rcu_tag;
 
 /* --- the onion layer's environment --- */
 
-/* Control datagrams leave by the first worker's socket: sendto() from another thread is the kernel's to order. */
+/* Control datagrams leave by the first worker's socket: sendto() from another thread is the
+ * kernel's to order. */
 static void env_send(void *arg, const struct addr *to, const uint8_t *datagram, size_t n)
 {
 	struct engine *e = arg;
@@ -120,7 +122,8 @@ static int start_workers(struct engine *e, char *err)
 	for (unsigned i = 0; i < e->workers; i++) {
 		int r = worker_start(e->worker[i]);
 		if (r) {
-			snprintf(err, 256, "a packet worker's thread could not be started: %s", strerror(-r));
+			snprintf(err, 256, "a packet worker's thread could not be started: %s",
+				 strerror(-r));
 			return r;
 		}
 	}

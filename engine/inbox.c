@@ -1,4 +1,5 @@
-/* engine/inbox.c - from the workers' ring to the control thread's callbacks. Control thread only. */
+/* engine/inbox.c - from the workers' ring to the control thread's callbacks. Control thread only.
+ */
 #include <errno.h>
 #include <event2/event.h>
 #include <stddef.h>
@@ -31,7 +32,8 @@ static void dispatch(struct engine *e, const struct message *m, uint8_t *body, s
 	}
 }
 
-/* Take at most CONTROL_BATCH messages, so that timers and sockets of the loop get their turn under a flood. */
+/* Take at most CONTROL_BATCH messages, so that timers and sockets of the loop get their turn under
+ * a flood. */
 static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
 	struct engine *e = arg;
@@ -59,7 +61,8 @@ int inbox_open(struct engine *e)
 	if (e->control_fd < 0)
 		return -errno;
 	e->control_ring = ring_new(CONTROL_RING_CELLS, MESSAGE_BYTES);
-	e->control_event = event_new(e->config.base, e->control_fd, EV_READ | EV_PERSIST, on_wake, e);
+	e->control_event =
+		event_new(e->config.base, e->control_fd, EV_READ | EV_PERSIST, on_wake, e);
 	if (!e->control_ring || !e->control_event || event_add(e->control_event, NULL) < 0)
 		return -ENOMEM;
 	return 0;

@@ -1,7 +1,8 @@
-/* engine/worker.c - one packet worker: wait, read a batch, pass it through the onion layer, write a batch.
+/* engine/worker.c - one packet worker: wait, read a batch, pass it through the onion layer, write a
+ * batch.
  *
- * Nothing here allocates, logs or waits for a lock once the loop runs. The loop is a read-side section of
- * QSBR-RCU from the return of epoll_wait to the end of the batch.
+ * Nothing here allocates, logs or waits for a lock once the loop runs. The loop is a read-side
+ * section of QSBR-RCU from the return of epoll_wait to the end of the batch.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -115,15 +116,18 @@ void worker_to_tun(struct worker *w, struct pkt *k)
 	pkt_put(w->pool, k);
 }
 
-/* Where the datagram will start, or NULL when k has no room for the largest one around its plain. */
+/* Where the datagram will start, or NULL when k has no room for the largest one around its plain.
+ */
 static uint8_t *datagram_room(struct pkt *k)
 {
-	if (pkt_headroom(k) < HEADER_BYTES || k->len + pkt_tailroom(k) + HEADER_BYTES < DATAGRAM_MAX)
+	if (pkt_headroom(k) < HEADER_BYTES ||
+	    k->len + pkt_tailroom(k) + HEADER_BYTES < DATAGRAM_MAX)
 		return NULL;
 	return k->data - HEADER_BYTES;
 }
 
-static void send_sealed(struct worker *w, struct link_data *l, struct pkt *k, uint8_t *room, size_t n)
+static void send_sealed(struct worker *w, struct link_data *l, struct pkt *k, uint8_t *room,
+			size_t n)
 {
 	if (!n) { /* counted by whoever refused to seal */
 		pkt_put(w->pool, k);
@@ -142,9 +146,10 @@ void worker_to_path(struct worker *w, struct path_data *p, struct pkt *k)
 		worker_drop(w, k, DROP_DATA_SIZE);
 		return;
 	}
-	send_sealed(w, p->link, k, room,
-		    path_seal(&w->dp, p, room, k->len, 0,
-			      (enum padding)atomic_load_explicit(&p->padding, memory_order_relaxed)));
+	send_sealed(
+		w, p->link, k, room,
+		path_seal(&w->dp, p, room, k->len, 0,
+			  (enum padding)atomic_load_explicit(&p->padding, memory_order_relaxed)));
 }
 
 void worker_to_circuit(struct worker *w, struct circuit *c, struct pkt *k)
@@ -156,8 +161,9 @@ void worker_to_circuit(struct worker *w, struct circuit *c, struct pkt *k)
 		return;
 	}
 	send_sealed(w, c->back_link, k, room,
-		    circuit_seal(&w->dp, c, room, k->len, 0,
-				 (enum padding)atomic_load_explicit(&c->padding, memory_order_relaxed)));
+		    circuit_seal(
+			    &w->dp, c, room, k->len, 0,
+			    (enum padding)atomic_load_explicit(&c->padding, memory_order_relaxed)));
 }
 
 struct dp_thread *worker_dp(struct worker *w)
@@ -177,7 +183,8 @@ nsec_t worker_now(const struct worker *w)
 
 /* --- one datagram --- */
 
-static void plain_arrived(struct worker *w, struct pkt *k, const struct dp_result *r, size_t datagram)
+static void plain_arrived(struct worker *w, struct pkt *k, const struct dp_result *r,
+			  size_t datagram)
 {
 	struct message m = {
 		.kind = MESSAGE_PLAIN, .id = r->end->slot.id, .datagram = (uint16_t)datagram};
@@ -193,7 +200,8 @@ static void plain_arrived(struct worker *w, struct pkt *k, const struct dp_resul
 	case PLAIN_PACKET:
 	case PLAIN_PACKET_OPEN:
 		if (w->engine->config.inner.from_onion) {
-			w->engine->config.inner.from_onion(w->engine->config.inner.arg, w, r->end, k);
+			w->engine->config.inner.from_onion(w->engine->config.inner.arg, w, r->end,
+							   k);
 			return; /* k is its */
 		}
 		drops_add(&w->drops, DROP_SESSION_STATE);
@@ -272,7 +280,8 @@ static void read_tun(struct worker *w)
 		}
 		if (e != -EMSGSIZE && e != -EBADMSG) {
 			pkt_put(w->pool, k);
-			if (e == -EBADFD) /* somebody removed the interface: it would be "ready" for ever */
+			if (e == -EBADFD) /* somebody removed the interface: it would be "ready" for
+					     ever */
 				epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, tun_fd(t, w->number), NULL);
 			return;
 		}
@@ -367,7 +376,8 @@ int worker_watch(struct worker *w, int fd, uint64_t what)
 static int open_socket(struct worker *w, unsigned f, char *err)
 {
 	struct engine *e = w->engine;
-	struct udp_config c = {.bind = f == FAMILY6 ? e->config.bind6 : e->config.bind4, .mark = e->config.mark};
+	struct udp_config c = {.bind = f == FAMILY6 ? e->config.bind6 : e->config.bind4,
+			       .mark = e->config.mark};
 	char text[ADDR_TEXT_BYTES];
 	int r;
 
@@ -378,8 +388,8 @@ static int open_socket(struct worker *w, unsigned f, char *err)
 		c.bind.port = e->port[f]; /* the first worker's choice */
 	r = udp_open(&c, &w->udp[f]);
 	if (r) {
-		snprintf(err, 256, "the UDP socket at %s could not be opened: %s", addr_text(&c.bind, text),
-			 strerror(-r));
+		snprintf(err, 256, "the UDP socket at %s could not be opened: %s",
+			 addr_text(&c.bind, text), strerror(-r));
 		return r;
 	}
 	e->port[f] = udp_local(w->udp[f]).port;

@@ -41,13 +41,13 @@ static const char *read_family(const char *value, void *to, const void *arg)
 	return config_string(value, to, arg);
 }
 
-#define ROW(key, reader, field, argument)                                                           \
-	{                                                                                           \
-		"relay", key, reader, offsetof(struct relay_config, field), argument, false, false  \
+#define ROW(key, reader, field, argument)                                                          \
+	{                                                                                          \
+		"relay", key, reader, offsetof(struct relay_config, field), argument, false, false \
 	}
-#define NEED(key, reader, field, argument)                                                          \
-	{                                                                                           \
-		"relay", key, reader, offsetof(struct relay_config, field), argument, true, false   \
+#define NEED(key, reader, field, argument)                                                         \
+	{                                                                                          \
+		"relay", key, reader, offsetof(struct relay_config, field), argument, true, false  \
 	}
 
 static const struct config_row relay_rows[] = {
@@ -57,7 +57,8 @@ static const struct config_row relay_rows[] = {
 	ROW("address4", config_addr, address4, NULL),
 	ROW("address6", config_addr, address6, NULL),
 	ROW("dir-port", config_u16, dir_port, &port_range),
-	ROW("nickname", read_printable, nickname, SIZE(sizeof(((struct relay_config *)0)->nickname))),
+	ROW("nickname", read_printable, nickname,
+	    SIZE(sizeof(((struct relay_config *)0)->nickname))),
 	ROW("contact", read_printable, contact, SIZE(sizeof(((struct relay_config *)0)->contact))),
 	ROW("family", read_family, family, SIZE(sizeof(((struct relay_config *)0)->family))),
 	ROW("bandwidth-mbit", config_u32, bandwidth_mbit, &mbit_range),
@@ -82,18 +83,23 @@ static int check(const char *path, const struct relay_config *c, char *err)
 	char why[EXIT_ERROR_BYTES];
 
 	if (c->address4.family != 4 && c->address6.family != 6) {
+		snprintf(
+			err, CONFIG_ERROR_BYTES,
+			"%.200s: neither address4 nor address6 is given: say where this relay answers, for example "
+			"address4 = 192.0.2.1:4500",
+			path);
+		return -EINVAL;
+	}
+	if ((c->address4.family && c->address4.family != 4) ||
+	    (c->address6.family && c->address6.family != 6)) {
 		snprintf(err, CONFIG_ERROR_BYTES,
-			 "%.200s: neither address4 nor address6 is given: say where this relay answers, for example "
-			 "address4 = 192.0.2.1:4500",
-			 path);
+			 "%.200s: address4 takes an IPv4 and address6 an IPv6 address", path);
 		return -EINVAL;
 	}
-	if ((c->address4.family && c->address4.family != 4) || (c->address6.family && c->address6.family != 6)) {
-		snprintf(err, CONFIG_ERROR_BYTES, "%.200s: address4 takes an IPv4 and address6 an IPv6 address", path);
-		return -EINVAL;
-	}
-	if ((c->address4.family && !c->address4.port) || (c->address6.family && !c->address6.port)) {
-		snprintf(err, CONFIG_ERROR_BYTES, "%.200s: address4 and address6 need a port other than 0", path);
+	if ((c->address4.family && !c->address4.port) ||
+	    (c->address6.family && !c->address6.port)) {
+		snprintf(err, CONFIG_ERROR_BYTES,
+			 "%.200s: address4 and address6 need a port other than 0", path);
 		return -EINVAL;
 	}
 	if (c->exit.present && exit_settings_check(&c->exit, why)) {
@@ -116,7 +122,8 @@ int relay_config_load(const char *path, struct relay_config *ret, char *err)
 	r = config_load(path, rows, n, &c, err);
 	if (r)
 		return r;
-	/* No [exit] section leaves both ranges unset; exit_settings_check() refuses a section without any. */
+	/* No [exit] section leaves both ranges unset; exit_settings_check() refuses a section
+	 * without any. */
 	c.exit.present = c.exit.present || c.exit.lease4.addr.family || c.exit.lease6.addr.family;
 	snprintf(c.exit.journal, sizeof(c.exit.journal), "%s/journal", c.run);
 	snprintf(c.exit.accounts, sizeof(c.exit.accounts), "%s/accounts.db", c.state);

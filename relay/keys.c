@@ -1,4 +1,5 @@
-/* relay/keys.c - see keys.h. The file is a list of {u16 keyid, secret[32], u64 from, u64 to}, big-endian. */
+/* relay/keys.c - see keys.h. The file is a list of {u16 keyid, secret[32], u64 from, u64 to},
+ * big-endian. */
 #include "relay/keys.h"
 #include <errno.h>
 #include <stdio.h>
@@ -23,7 +24,8 @@ int relay_keys_create(const char *state, const struct rng *rng, char *err)
 
 	file_name(path, sizeof(path), state, "identity");
 	if (lstat(path, &st) == 0) {
-		snprintf(err, KEYFILE_ERROR_BYTES, "%.180s exists: a relay keeps its identity; remove the file for a new one",
+		snprintf(err, KEYFILE_ERROR_BYTES,
+			 "%.180s exists: a relay keeps its identity; remove the file for a new one",
 			 path);
 		return -EEXIST;
 	}
@@ -67,7 +69,8 @@ static int read_onion_keys(struct relay_keys *k, char *err)
 	if (ret == -ENOENT)
 		return 0;
 	if (!ret && n % ONION_KEY_RECORD) {
-		snprintf(err, KEYFILE_ERROR_BYTES, "%.180s is damaged: remove it, the relay then makes new onion keys", path);
+		snprintf(err, KEYFILE_ERROR_BYTES,
+			 "%.180s is damaged: remove it, the relay then makes new onion keys", path);
 		ret = -EINVAL;
 	}
 	reader_init(&r, buf, ret ? 0 : n);
@@ -139,8 +142,8 @@ int relay_keys_rotate(struct relay_keys *k, uint64_t now_unix, const struct rng 
 	return r ? r : changed;
 }
 
-int relay_keys_load(struct relay_keys *k, const char *state, uint32_t period_s, uint32_t valid_s, uint64_t now_unix,
-		    const struct rng *rng, char *err)
+int relay_keys_load(struct relay_keys *k, const char *state, uint32_t period_s, uint32_t valid_s,
+		    uint64_t now_unix, const struct rng *rng, char *err)
 {
 	uint8_t seed[32];
 	char path[200];
@@ -153,7 +156,9 @@ int relay_keys_load(struct relay_keys *k, const char *state, uint32_t period_s, 
 	file_name(path, sizeof(path), state, "identity");
 	r = keyfile_read(path, seed, sizeof(seed), err);
 	if (r == -ENOENT)
-		snprintf(err, KEYFILE_ERROR_BYTES, "there is no identity in %.120s: run `sispopnet-relay keygen` first", state);
+		snprintf(err, KEYFILE_ERROR_BYTES,
+			 "there is no identity in %.120s: run `sispopnet-relay keygen` first",
+			 state);
 	if (r)
 		return r;
 	sign_keypair_from_seed(&k->identity, seed);

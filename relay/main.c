@@ -21,7 +21,8 @@ static const char usage_text[] =
 	"  token show NAME [--json] one account\n"
 	"  token revoke NAME        end it; its sessions end at once\n"
 	"\n"
-	"  --config FILE            default " RELAY_CONFIG_DEFAULT ", or what SISPOPNET_CONFIG names\n"
+	"  --config FILE            default " RELAY_CONFIG_DEFAULT
+	", or what SISPOPNET_CONFIG names\n"
 	"  --version, --help\n"
 	"\n"
 	"Exit status: 0 done, 1 failed, 2 usage or config.\n";
@@ -44,8 +45,10 @@ static int token(const char *config, int argc, char **argv, struct token_options
 			continue;
 		needs_name = strcmp(argv[1], "list") != 0;
 		if (argc != (needs_name ? 3 : 2))
-			return usage(needs_name ? "this token command needs the account's name and nothing else"
-						: "token list takes no name");
+			return usage(
+				needs_name
+					? "this token command needs the account's name and nothing else"
+					: "token list takes no name");
 		o->name = needs_name ? argv[2] : NULL;
 		return relay_token(config, argv[1], o);
 	}
@@ -74,9 +77,12 @@ static int run_command(const char *config, int argc, char **argv, struct token_o
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"config", required_argument, NULL, 'c'},   {"json", no_argument, NULL, 'j'},
-		{"expires", required_argument, NULL, 'e'},  {"max-sessions", required_argument, NULL, 's'},
-		{"version", no_argument, NULL, 'v'},        {"help", no_argument, NULL, 'h'},
+		{"config", required_argument, NULL, 'c'},
+		{"json", no_argument, NULL, 'j'},
+		{"expires", required_argument, NULL, 'e'},
+		{"max-sessions", required_argument, NULL, 's'},
+		{"version", no_argument, NULL, 'v'},
+		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
 	const char *config = getenv("SISPOPNET_CONFIG");
@@ -84,7 +90,8 @@ int main(int argc, char **argv)
 	int c;
 
 	if (process_harden() || crypto_init()) {
-		fputs("sispopnet-relay: the process could not be hardened or libsodium not be started\n", stderr);
+		fputs("sispopnet-relay: the process could not be hardened or libsodium not be started\n",
+		      stderr);
 		return 1;
 	}
 	if (!config)

@@ -1,7 +1,8 @@
-/* relay/publish.c - the relay's descriptor: made, signed, sent to every authority; and the directory mirror.
+/* relay/publish.c - the relay's descriptor: made, signed, sent to every authority; and the
+ * directory mirror.
  *
- * PROTOCOL.md section 8. A descriptor is sent anew each period, after a change, and every few seconds to an authority
- * that has not taken it yet.
+ * PROTOCOL.md section 8. A descriptor is sent anew each period, after a change, and every few
+ * seconds to an authority that has not taken it yet.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,17 +13,17 @@
 #include "relay/relay.h"
 #include "relay/relay_internal.h"
 
-#define PUBLISH_TIMEOUT_MS    5000
-#define PUBLISH_RETRY_LEAST   (500 * NSEC_PER_MSEC)
-#define PUBLISH_RETRY_MOST    (60 * NSEC_PER_SEC)
-#define PUBLISH_ANSWER_BYTES  1024
+#define PUBLISH_TIMEOUT_MS   5000
+#define PUBLISH_RETRY_LEAST  (500 * NSEC_PER_MSEC)
+#define PUBLISH_RETRY_MOST   (60 * NSEC_PER_SEC)
+#define PUBLISH_ANSWER_BYTES 1024
 
 struct target {
 	struct publish *publish;
 	struct http_fetch *fetch;
-	bool taken;    /* the current descriptor */
-	nsec_t next;   /* try */
-	nsec_t wait;   /* doubles */
+	bool taken;  /* the current descriptor */
+	nsec_t next; /* try */
+	nsec_t wait; /* doubles */
 };
 
 struct publish {
@@ -92,7 +93,8 @@ static void on_answer(void *arg, int status, const uint8_t *body, size_t n, cons
 		return;
 	}
 	if (status)
-		log_warn("an authority refused our descriptor: %.*s", (int)(n > 200 ? 200 : n), (const char *)body);
+		log_warn("an authority refused our descriptor: %.*s", (int)(n > 200 ? 200 : n),
+			 (const char *)body);
 	else
 		log_info("an authority could not be reached: %s", failure);
 	t->next = now + t->wait;
@@ -120,7 +122,8 @@ static void post(struct publish *p, unsigned i, nsec_t now)
 
 void publish_tick(struct publish *p, nsec_t now)
 {
-	if (p->published + p->relay->net.params.v[PARAM_DESCRIPTOR_PERIOD] <= clock_unix_seconds()) {
+	if (p->published + p->relay->net.params.v[PARAM_DESCRIPTOR_PERIOD] <=
+	    clock_unix_seconds()) {
 		publish_now(p, now);
 		return;
 	}
@@ -134,8 +137,9 @@ void publish_now(struct publish *p, nsec_t now)
 	int e = make(p);
 
 	if (e) {
-		log_error("our descriptor could not be made (%s): shorten the exit policy, nickname or contact",
-			  strerror(-e));
+		log_error(
+			"our descriptor could not be made (%s): shorten the exit policy, nickname or contact",
+			strerror(-e));
 		return;
 	}
 	for (unsigned i = 0; i < p->relay->net.n; i++) {
@@ -194,7 +198,8 @@ static int open_mirror(struct publish *p, struct addr at, struct http_server **r
 	if (!e)
 		e = http_server_add(*ret, HTTP_GET, "/sispop/1/descriptors", serve_descriptors, p);
 	if (e)
-		snprintf(err, RELAY_ERROR_BYTES, "the directory mirror at %s could not be opened: %s; change dir-port",
+		snprintf(err, RELAY_ERROR_BYTES,
+			 "the directory mirror at %s could not be opened: %s; change dir-port",
 			 addr_text(&c.bind, text), strerror(-e));
 	return e;
 }
