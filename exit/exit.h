@@ -64,7 +64,9 @@ int exit_start(struct exit *x, struct engine *e, struct circuits *c, const struc
 void exit_stop(struct exit *x, nsec_t now);
 /* Relays' addresses of the current directory: refused as inner destinations (published to workers; copied). */
 int exit_set_relays(struct exit *x, const struct addr *relays, size_t n) __attribute__((warn_unused_result));
-/* New settings after SIGHUP: policy, dns, limits. -ENOTSUP with a sentence for what needs a restart (interface, leases). */
+/* New settings after SIGHUP: policy, allow-private, open; what stands in force stays so after a failure. -ENOTSUP with a
+ * sentence for what needs a restart: interface, leases, folders, and (the sessions have a copy) dns, sessions, idle; the
+ * policy's hash in GRANT is renewed by a restart too. */
 int exit_reload(struct exit *x, const struct exit_settings *s, char err[EXIT_ERROR_BYTES])
 	__attribute__((warn_unused_result));
 
