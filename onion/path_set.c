@@ -60,7 +60,6 @@ static void set_active(struct path_set *s, struct set_member *m, nsec_t now)
 void path_set_promote(struct path_set *s, struct set_member *m, nsec_t now)
 {
 	m->prio = ++s->prio;
-	m->pings = 0;
 	session_client_join(s->session, m->path, m->prio, now);
 	set_active(s, m, now);
 }

@@ -30,7 +30,10 @@ struct path_query {
 
 enum path_set_event {
 	PATH_SET_BUILT,     /* path ready; p */
-	PATH_SET_FAILED,    /* a build or a live path failed; p, hop, status: for guard statistics and avoiding */
+	/* A build or a live path failed; p (NULL: none could be chosen), hop, status: for guard statistics and
+	 * avoiding. Not every path ends so: what is replaced, ends in its time or with the uplink goes without a
+	 * word, so keep no pointer to it: ask path_set_path(). */
+	PATH_SET_FAILED,
 	PATH_SET_SWITCHED,  /* another path is primary now; p */
 	PATH_SET_LOST,      /* no path at all now */
 };
@@ -43,8 +46,12 @@ struct path_set_ops {
 	/* Workers shall seal on this path from now on; NULL: on none. Called before the old one is retracted: what is
 	 * freed after a grace period of the workers that read it. */
 	void (*on_active)(void *arg, struct path_data *p, nsec_t now);
+	/* GRANT, also of a new session after the exit lost the old one, and UPDATE. False: refused; on_closed follows. */
 	bool (*on_grant)(void *arg, const struct msg_grant *g, nsec_t now);
+	/* The first AUTH was denied. Nothing is built any more: free the set. */
 	void (*on_deny)(void *arg, const struct msg_deny *d, nsec_t now);
+	/* A session that was granted is over: closed by the exit, or lost there and denied anew (reason: enum
+	 * deny_reason). No path is active and nothing is built any more. */
 	void (*on_closed)(void *arg, uint8_t reason, nsec_t now);
 	void (*on_refused)(void *arg, const struct msg_refused *m, nsec_t now);
 };
@@ -63,7 +70,8 @@ struct path_set;
 
 /* NULL without memory. Callbacks never come from here. No callback may free the set: do that from the loop. */
 struct path_set *path_set_new(const struct path_set_config *c, nsec_t now);
-/* Begin to build the first path. Each path's path_user() is its set. */
+/* Begin to build the first path. Each path's path_user() is its set. All others are built by path_set_on_timer(): look at
+ * path_set_next_deadline() after everything that is told to the set. */
 void path_set_start(struct path_set *s, nsec_t now);
 /* Frees all its paths (CIRCUIT_CLOSE) and wipes the token's key; on_active(NULL) is called when one was active. */
 void path_set_free(struct path_set *s, nsec_t now);
@@ -78,7 +86,8 @@ void path_set_on_gone(struct path_set *s, struct path *p, int hop, enum build_st
 /* A control plain came in on p. */
 void path_set_on_plain(struct path_set *s, struct path_data *p, const uint8_t *plain, size_t n, size_t datagram,
 		       nsec_t now);
-/* The uplink changed: all links are suspect; build anew at once, keep the session. */
+/* The uplink changed: all links are suspect; build anew, keep the session. Call it before links_close_all(): paths that go
+ * then are blamed on no relay. New ones are built by the next path_set_on_timer(), which is due at once. */
 void path_set_network_changed(struct path_set *s, nsec_t now);
 nsec_t path_set_next_deadline(const struct path_set *s);
 void path_set_on_timer(struct path_set *s, nsec_t now);

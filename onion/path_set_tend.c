@@ -280,9 +280,9 @@ static void tend(struct path_set *s, struct set_member *m, nsec_t now)
 		path_set_remove(s, m, now);
 	if (m->state == SET_BOUND)
 		check_end(s, m, now);
+	/* Once for each path: a successor that fails again and again is still waited for. */
 	if (path_set_is_steady(m, now) && !m->steady) {
-		m->steady =
-			true; /* once: a successor that fails again and again is still waited for */
+		m->steady = true;
 		s->backoff[m->role].failures = 0;
 	}
 	if (m->state == SET_BOUND)

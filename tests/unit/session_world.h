@@ -1,9 +1,11 @@
-/* tests/unit/session_world.h - a client and an exit, joined by paths of three real hops through memory.
+/* tests/unit/session_world.h - a client and an exit, joined by paths of three real hops through
+ * memory.
  *
- * session_client, path_set and session_exit are the real ones, and so are the layers that they seal. The path layer
- * (path.h) and the relay's circuits (circuits.h) are played: session_world.c defines what path_set.c, session_client.c and
- * session_exit.c call of them, so path.c and circuits.c are not linked in. Time jumps from deadline to deadline; a
- * deadline that does not move on aborts. Datagrams may be lost, doubled, late or too large.
+ * session_client, path_set and session_exit are the real ones, and so are the layers that they
+ * seal. The path layer (path.h) and the relay's circuits (circuits.h) are played: session_world.c
+ * defines what path_set.c, session_client.c and session_exit.c call of them, so path.c and
+ * circuits.c are not linked in. Time jumps from deadline to deadline; a deadline that does not move
+ * on aborts. Datagrams may be lost, doubled, late or too large.
  */
 #pragma once
 #include "onion/path_set.h"
@@ -27,18 +29,18 @@ struct path {
 	struct path_hop hop[WORLD_HOPS];
 	uint8_t h[32], res[32];
 	void *user;
-	enum path_role role;      /* that it was built for */
+	enum path_role role; /* that it was built for */
 	bool ready, gone, freed;
-	bool dead;                /* a relay of it is silent */
-	bool at_exit;             /* the exit has its circuit */
-	bool granted;             /* what the exit told circuits */
+	bool dead;    /* a relay of it is silent */
+	bool at_exit; /* the exit has its circuit */
+	bool granted; /* what the exit told circuits */
 	bool key_used;
 	unsigned granted_calls;
-	uint16_t carries;         /* the largest datagram that passes */
+	uint16_t carries; /* the largest datagram that passes */
 	nsec_t built_at, ready_at, expires_at;
-	nsec_t event_at;          /* ready or failed; later: the client hears that it is gone */
-	nsec_t ungranted_at;      /* the exit closes it */
-	struct path_query query;  /* that its hops were chosen by */
+	nsec_t event_at;	 /* ready or failed; later: the client hears that it is gone */
+	nsec_t ungranted_at;	 /* the exit closes it */
+	struct path_query query; /* that its hops were chosen by */
 };
 
 struct flight {
@@ -69,7 +71,7 @@ struct world {
 	/* the path layer */
 	struct path_query query; /* the last */
 	int choose_error, build_error;
-	bool builds_fail;     /* after build_time, at hop 1 */
+	bool builds_fail; /* after build_time, at hop 1 */
 	nsec_t build_time;
 	unsigned builds, frees;
 	/* the exit */
@@ -97,7 +99,7 @@ struct world {
 	nsec_t next_traffic;
 	size_t delivered, undelivered; /* of traffic */
 	nsec_t longest_gap, last_delivered;
-	unsigned wakes;       /* of the client's timer */
+	unsigned wakes; /* of the client's timer */
 	struct retired {
 		void *object;
 		void (*free_fn)(void *object);
@@ -105,7 +107,8 @@ struct world {
 	unsigned nretired;
 };
 
-/* An exit that knows token 0 and 1 as good, 2 as expired; token 3 is unknown. Abort when anything fails. */
+/* An exit that knows token 0 and 1 as good, 2 as expired; token 3 is unknown. Abort when anything
+ * fails. */
 struct world *world_new(uint64_t seed);
 void world_free(struct world *w);
 /* The exit restarts: sessions and circuits are gone; clients hear of it when `told`. */

@@ -304,6 +304,41 @@ static void path_set_fails_over_at_once_when_told(void **state)
 	world_free(w);
 }
 
+/* The primary dies while the standby still asks; the exit does not know, and would go on sending on
+ * the dead one. */
+static void path_set_takes_over_from_a_path_that_the_exit_still_likes(void **state)
+{
+	(void)state;
+	struct world *w = world_new(10);
+	world_set(w, true, 0);
+	world_run(w, 2 * w->build_time + 2 * w->delay + MSEC(5)); /* the standby's BIND is out */
+	struct path *old = world_active(w);
+	w->build_time = SECONDS(1);
+	old->dead = true;
+	path_set_on_gone(w->set, old, -1, BUILD_NEXT_DOWN, w->now);
+	assert_null(world_active(w));
+	world_run(w, MSEC(200));
+	assert_agreed(w);
+	world_free(w);
+}
+
+static void path_set_does_not_move_to_a_path_that_is_silent_too(void **state)
+{
+	(void)state;
+	struct world *w = up(true);
+	struct path *p = world_active(w), *standby = path_of_role(w, PATH_STANDBY);
+	w->loss = 100;
+	w->choose_error = -EHOSTUNREACH;
+	atomic_store(&p->chain->path.unanswered, w->now);
+	atomic_store(&standby->chain->path.unanswered, w->now);
+	world_run(w, MSEC(1500)); /* both are asked for life */
+	assert_ptr_equal(world_active(w), p);
+	world_run(w, MSEC(300)); /* and both are dead in time, whichever was the last hope */
+	assert_int_equal(w->lost, 1);
+	assert_true(p->freed && standby->freed);
+	world_free(w);
+}
+
 static void path_set_builds_anew_without_a_standby(void **state)
 {
 	(void)state;
@@ -723,6 +758,8 @@ int main(void)
 		cmocka_unit_test(path_set_moves_to_the_standby_at_the_end_of_life),
 		cmocka_unit_test(path_set_fails_over_on_silence),
 		cmocka_unit_test(path_set_fails_over_at_once_when_told),
+		cmocka_unit_test(path_set_takes_over_from_a_path_that_the_exit_still_likes),
+		cmocka_unit_test(path_set_does_not_move_to_a_path_that_is_silent_too),
 		cmocka_unit_test(path_set_builds_anew_without_a_standby),
 		cmocka_unit_test(path_set_does_not_flap_with_one_way_traffic),
 		cmocka_unit_test(path_set_takes_data_for_life),

@@ -469,6 +469,36 @@ static void session_client_takes_only_pongs_of_its_own(void **state)
 	world_free(w);
 }
 
+static void session_client_takes_a_pong_once(void **state)
+{
+	(void)state;
+	struct path *p;
+	struct world *w = alone(&p);
+	uint8_t body[DATAGRAM_MAX];
+	size_t datagram;
+	w->loss = 0;
+	session_client_ping(w->client, p, 0, w->now);
+	struct session_head h = sent(w, body, &datagram);
+	assert_int_equal(h.type, SESSION_PING);
+	exit_says(w, p, SESSION_PONG, h.seq, body, h.len, datagram);
+	exit_says(w, p, SESSION_PONG, h.seq, body, h.len, datagram);
+	assert_int_equal(w->pongs, 1);
+	world_free(w);
+}
+
+static void session_client_has_one_session(void **state)
+{
+	(void)state;
+	struct world *w = world_new(12);
+	world_client(w, 0);
+	session_client_join(w->client, world_path(w), 1, w->now);
+	session_client_join(w->client, world_path(w), 1, w->now); /* which path_set never does */
+	world_run(w, 3 * w->delay);
+	assert_int_equal(w->grants, 1);
+	assert_int_equal(world_dropped(w, DROP_SESSION_STATE), 1);
+	world_free(w);
+}
+
 static void session_client_forgets_a_path(void **state)
 {
 	(void)state;
@@ -568,6 +598,8 @@ int main(void)
 		cmocka_unit_test(session_client_refuses_a_grant),
 		cmocka_unit_test(session_client_takes_updates),
 		cmocka_unit_test(session_client_takes_only_pongs_of_its_own),
+		cmocka_unit_test(session_client_takes_a_pong_once),
+		cmocka_unit_test(session_client_has_one_session),
 		cmocka_unit_test(session_client_forgets_a_path),
 		cmocka_unit_test(session_client_survives_hostile_bytes),
 	};

@@ -392,6 +392,26 @@ static void session_exit_replaces_the_one_silent_longest(void **state)
 	world_free(w);
 }
 
+static void session_exit_ends_a_session_that_is_asked_for_anew(void **state)
+{
+	(void)state;
+	struct world *w = world_new(6);
+	struct msg_grant g, again;
+	struct path *p = granted(w, 0, &g);
+	struct msg_auth a = auth_of(p, 0);
+	say_auth(p, &a, 2, FULL);
+	again = expect_grant(p, 2, FULL);
+	assert_memory_not_equal(g.session_id, again.session_id, SESSION_ID_BYTES);
+	assert_int_equal(exit_sessions_count(w->exits), 1);
+	assert_true(p->granted);
+	struct path *q = bound(w, p, &again, 0); /* it has another path: it stays */
+	say_auth(p, &a, 3, FULL);
+	expect_grant(p, 3, FULL);
+	assert_int_equal(exit_sessions_count(w->exits), 2);
+	assert_ptr_equal(active_of(q), world_circuit(q));
+	world_free(w);
+}
+
 static void session_exit_has_four_sessions_a_token(void **state)
 {
 	(void)state;
@@ -428,7 +448,7 @@ static void session_exit_is_full(void **state)
 	say_auth(p, &a, 2, FULL);
 	expect_grant(p, 2, FULL);
 	assert_int_equal(exit_sessions_count(w->exits), w->exit_config.sessions_most);
-	/* one circuit never holds two */
+	/* one circuit never holds two, full or not */
 	a = auth_of(p, -1);
 	say_auth(p, &a, 3, FULL);
 	expect_grant(p, 3, FULL);
@@ -773,6 +793,7 @@ int main(void)
 		cmocka_unit_test(session_exit_closes_what_never_asks),
 		cmocka_unit_test(session_exit_repeats_the_same_answer),
 		cmocka_unit_test(session_exit_replaces_the_one_silent_longest),
+		cmocka_unit_test(session_exit_ends_a_session_that_is_asked_for_anew),
 		cmocka_unit_test(session_exit_has_four_sessions_a_token),
 		cmocka_unit_test(session_exit_is_full),
 		cmocka_unit_test(session_exit_binds),
