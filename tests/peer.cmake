@@ -7,3 +7,13 @@ foreach(test ${peer_tests})
 	set_tests_properties(netns/${name} PROPERTIES LABELS netns TIMEOUT 180 RUN_SERIAL TRUE
 		SKIP_RETURN_CODE 77 ENVIRONMENT SISPOPNET_BUILD=${CMAKE_BINARY_DIR})
 endforeach()
+
+# An exit that betrays its clients: the relay's own objects, a few functions wrapped.
+if(TARGET relay_parts)
+	add_executable(hostile_exit hostile/exit.c ${CMAKE_SOURCE_DIR}/relay/main.c)
+	target_include_directories(hostile_exit PRIVATE ${CMAKE_SOURCE_DIR})
+	target_link_libraries(hostile_exit PRIVATE relay_parts)
+	target_link_options(hostile_exit PRIVATE
+		-Wl,--wrap=msg_grant_write,--wrap=exit_sessions_on_plain,--wrap=inner_from_onion)
+	set_target_properties(hostile_exit PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+endif()
