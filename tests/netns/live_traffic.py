@@ -86,7 +86,7 @@ def download(netns, address, size, seed, rate, progress):
             file.write(f"{count} {now - last:.3f}\n")
             ahead = count / float(rate) - (now - start)
             if ahead > 0:
-                time.sleep(min(ahead, 0.05))
+                time.sleep(min(ahead, 0.2))
             last = time.monotonic()
     if count != int(size):
         raise SystemExit(f"the download ended after {count} of {size} bytes")
