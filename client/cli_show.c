@@ -56,13 +56,11 @@ static void print_lease(const json_t *l)
 
 static void print_ranges(const json_t *ranges)
 {
-	const json_t *r;
-	size_t i;
-
 	if (!json_array_size(ranges))
 		return;
 	printf("ranges   ");
-	json_array_foreach(ranges, i, r) printf(" %s", json_string_value(r));
+	for (size_t i = 0; i < json_array_size(ranges); i++)
+		printf(" %s", json_string_value(json_array_get(ranges, i)));
 	printf("\n");
 }
 

@@ -117,16 +117,16 @@ static int wait_for(struct cli *c, json_int_t attempt)
 static int keep_ranges(struct cli *c)
 {
 	char err[RANGES_SENTENCE_BYTES];
-	json_t *status = NULL, *v;
-	size_t i;
+	json_t *status = NULL;
 	int r = cli_ask(c, "status", NULL, CLI_ANSWER_TIMEOUT, &status);
+	const json_t *list = json_object_get(status, "ranges");
 
-	if (r)
-		return r;
-	json_array_foreach(json_object_get(status, "ranges"), i,
-			   v) if (!r && ranges_add(&c->ranges,
-						   json_string_value(v) ? json_string_value(v) : "",
-						   err)) r = cli_fail(CLI_DAEMON, err);
+	for (size_t i = 0; i < json_array_size(list) && !r; i++) {
+		const char *text = json_string_value(json_array_get(list, i));
+
+		if (ranges_add(&c->ranges, text ? text : "", err))
+			r = cli_fail(CLI_DAEMON, err);
+	}
 	json_decref(status);
 	return r;
 }

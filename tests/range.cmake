@@ -1,4 +1,7 @@
 # `--range`: only some destinations go through the tunnel; and exits that are tried in order (they need root).
+unit_test(ranges base)
+target_sources(test_ranges PRIVATE ${CMAKE_SOURCE_DIR}/client/ranges.c)
+
 add_test(NAME netns/range_host COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/netns/range_host.py)
 set_tests_properties(netns/range_host PROPERTIES LABELS netns TIMEOUT 180 SKIP_RETURN_CODE 77
 	ENVIRONMENT HOST_DRIVER=$<TARGET_FILE:host_driver>)
