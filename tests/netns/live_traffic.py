@@ -3,12 +3,14 @@
 
   live_traffic.py gap NETNS ADDRESS LIMIT COMMAND...      echoes 50 times a second while COMMAND runs, and a second on
   live_traffic.py download NETNS ADDRESS BYTES SEED RATE PROGRESS   of web's bytes, at RATE bytes a second
+  live_traffic.py lone NETNS ADDRESS SIZE...              one echo of each size, alone on its way; JSON: when each was
 
 `gap` prints the longest silence in seconds and fails when it is longer than LIMIT. `download` prints the hash; the
 file PROGRESS gets a line for each piece: the bytes so far and how long it was waited for.
 """
 import ctypes
 import hashlib
+import json
 import os
 import select
 import socket
@@ -16,7 +18,7 @@ import subprocess
 import sys
 import time
 
-ECHO_EVERY, AFTER, GIVE_UP = 0.02, 1.0, 30.0
+ECHO_EVERY, AFTER, GIVE_UP, PAUSE = 0.02, 1.0, 30.0, 0.15
 CLONE_NEWNET = 0x40000000
 
 
@@ -68,6 +70,25 @@ def gap(netns, address, limit, *command):
     return int(longest > float(limit))
 
 
+def lone(netns, address, *sizes):
+    """A pause before each, as a watcher would need it to tell packets apart by time."""
+    enter(netns)
+    windows = []
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect((address, 7))
+        sock.settimeout(3)
+        for size in map(int, sizes):
+            time.sleep(PAUSE)
+            start = time.time()
+            data = os.urandom(size)
+            sock.send(data)
+            if sock.recv(1 << 16) != data:
+                raise SystemExit(f"{size} bytes came back changed")
+            windows.append([start, time.time()])
+    print(json.dumps(windows))
+    return 0
+
+
 def download(netns, address, size, seed, rate, progress):
     enter(netns)
     sock = socket.create_connection((address, 80), 10)
@@ -95,4 +116,4 @@ def download(netns, address, size, seed, rate, progress):
 
 
 if __name__ == "__main__":
-    sys.exit({"gap": gap, "download": download}[sys.argv[1]](*sys.argv[2:]))
+    sys.exit({"gap": gap, "lone": lone, "download": download}[sys.argv[1]](*sys.argv[2:]))
