@@ -333,6 +333,7 @@ static void path_set_does_not_move_to_a_path_that_is_silent_too(void **state)
 	atomic_store(&standby->chain->path.unanswered, w->now);
 	world_run(w, MSEC(1500)); /* both are asked for life */
 	assert_ptr_equal(world_active(w), p);
+	assert_int_equal(w->switched, 1);
 	world_run(w, MSEC(300)); /* and both are dead in time, whichever was the last hope */
 	assert_int_equal(w->lost, 1);
 	assert_true(p->freed && standby->freed);
