@@ -10,12 +10,27 @@ struct deadline {
 	nsec_t at; /* what the event is set to; NSEC_NEVER: not pending */
 };
 
+/* Rounded up to a microsecond. */
+static void wait_for(struct deadline *d, nsec_t at, nsec_t now)
+{
+	nsec_t wait = at > now ? at - now + NSEC_PER_USEC - 1 : 0;
+	struct timeval tv = {.tv_sec = wait / NSEC_PER_SEC,
+			     .tv_usec = (wait % NSEC_PER_SEC) / NSEC_PER_USEC};
+
+	evtimer_add(d->event, &tv);
+}
+
 static void on_timeout(evutil_socket_t fd, short what, void *arg)
 {
 	struct deadline *d = arg;
 
 	(void)fd;
 	(void)what;
+	/* The loop's clock is coarse, and stands still within a callback: it may be early. */
+	if (clock_now() < d->at) {
+		wait_for(d, d->at, clock_now());
+		return;
+	}
 	d->at = NSEC_NEVER;
 	d->fire(d->arg);
 }
@@ -47,9 +62,6 @@ void deadline_free(struct deadline *d)
 
 void deadline_set(struct deadline *d, nsec_t at, nsec_t now)
 {
-	struct timeval tv;
-	nsec_t wait;
-
 	if (at == d->at)
 		return;
 	d->at = at;
@@ -57,9 +69,5 @@ void deadline_set(struct deadline *d, nsec_t at, nsec_t now)
 		evtimer_del(d->event);
 		return;
 	}
-	/* Rounded up to a microsecond, so that it does not fire just before the moment. */
-	wait = at > now ? at - now + NSEC_PER_USEC - 1 : 0;
-	tv.tv_sec = wait / NSEC_PER_SEC;
-	tv.tv_usec = (wait % NSEC_PER_SEC) / NSEC_PER_USEC;
-	evtimer_add(d->event, &tv);
+	wait_for(d, at, now);
 }

@@ -1,20 +1,18 @@
 /* daemon/dirsync.c - see dirsync.h.
  *
  * A refresh asks one authority after the other, in random order, for the consensus and then for the
- * descriptors; the first fetch ever asks two at once, so that one dead or hostile source costs no
- * time. What arrives is judged by directory/consensus.h alone: the carrier does not matter.
+ * descriptors; while there is no valid directory two are asked at once, so that one dead or hostile
+ * source costs no time. What arrives is judged by directory/consensus.h alone: the carrier does not
+ * matter.
  */
 #include "daemon/dirsync.h"
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <fcntl.h>
-#include <unistd.h>
 #include "base/log.h"
 #include "crypto/keyfile.h"
 #include "daemon/deadline.h"
+#include "daemon/dircache.h"
 #include "net/http.h"
 
 #define SOURCES_AT_ONCE 2
@@ -38,6 +36,7 @@ struct dirsync {
 	unsigned next;				/* first of order not yet asked in this round */
 	nsec_t next_fetch;
 	nsec_t retry;
+	bool in_tunnel; /* a fetch of this round goes through the tunnel */
 	unsigned tunnel_failures;
 	enum dir_result result;
 	char error[DIRSYNC_ERROR_BYTES];
@@ -45,49 +44,6 @@ struct dirsync {
 
 static void ask_next(struct source *s, nsec_t now);
 static void arm(struct dirsync *s, nsec_t now);
-
-/* --- the cache on disk --- */
-
-static void cache_path(const struct dirsync *s, const char *name, char out[DIRSYNC_PATH_BYTES])
-{
-	snprintf(out, DIRSYNC_PATH_BYTES, "%s/%s", s->config.state, name);
-}
-
-static uint8_t *read_whole(const char *path, size_t most, size_t *ret_n)
-{
-	struct stat st;
-	uint8_t *p = NULL;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-
-	if (fd < 0)
-		return NULL;
-	if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size > 0 && (size_t)st.st_size <= most)
-		p = malloc((size_t)st.st_size);
-	if (p && read(fd, p, (size_t)st.st_size) != (ssize_t)st.st_size) {
-		free(p);
-		p = NULL;
-	}
-	close(fd);
-	if (p)
-		*ret_n = (size_t)st.st_size;
-	return p;
-}
-
-static void write_cache(struct dirsync *s, const struct directory *d)
-{
-	char path[DIRSYNC_PATH_BYTES], err[KEYFILE_ERROR_BYTES];
-	int r;
-
-	/* Descriptors first: a consensus on disk then always finds its own. */
-	cache_path(s, "descriptors", path);
-	r = file_write_atomic(path, d->blob, d->nblob, 0644, err);
-	if (!r) {
-		cache_path(s, "consensus", path);
-		r = file_write_atomic(path, d->consensus->bytes, d->consensus->nbytes, 0644, err);
-	}
-	if (r)
-		log_warn("the directory is not cached on disk: %s", err);
-}
 
 /* --- what serves --- */
 
@@ -125,25 +81,52 @@ static nsec_t seconds_until(uint64_t at, uint64_t now)
 	return at > now ? (nsec_t)(at - now) * NSEC_PER_SEC : 0;
 }
 
+/* Again before long, each time later. */
+static void plan_retry(struct dirsync *s, nsec_t now)
+{
+	s->next_fetch =
+		now + s->retry + (nsec_t)rng_below(s->config.rng, (uint64_t)s->retry / 4 + 1);
+	s->retry = nsec_min(2 * s->retry, DIRSYNC_RETRY_MOST_MS * NSEC_PER_MSEC);
+}
+
 static void plan_next(struct dirsync *s, nsec_t now)
 {
 	const struct consensus *c = s->current->consensus;
 	uint64_t t = now_unix(s, now);
 	uint64_t at = s->config.relay ? c->fresh_until : consensus_next_fetch(c, t, s->config.rng);
 
+	if (s->current->missing) { /* another source may have those descriptors */
+		plan_retry(s, now);
+		return;
+	}
 	/* A relay comes up to a second late, so that not all of them ask in one moment. */
 	s->next_fetch = now + seconds_until(at, t) + (nsec_t)rng_below(s->config.rng, NSEC_PER_SEC);
 	s->retry = DIRSYNC_RETRY_LEAST_MS * NSEC_PER_MSEC;
+}
+
+static void replace(struct dirsync *s, struct directory *d, nsec_t now)
+{
+	directory_free(s->previous);
+	s->previous = s->current;
+	s->previous_until = now + (nsec_t)d->params.v[PARAM_CONSENSUS_PREVIOUS] * NSEC_PER_SEC;
+	s->current = d;
+}
+
+static bool is_same(const struct dirsync *s, const struct consensus *c)
+{
+	return s->current && s->current->consensus->serial == c->serial;
 }
 
 static void serve(struct dirsync *s, struct directory *d, nsec_t now)
 {
 	struct directory *old = s->current;
 
-	directory_free(s->previous);
-	s->previous = old;
-	s->previous_until = now + (nsec_t)d->params.v[PARAM_CONSENSUS_PREVIOUS] * NSEC_PER_SEC;
-	s->current = d;
+	if (is_same(s, d->consensus)) { /* with more descriptors */
+		s->current = d;
+		directory_free(old);
+	} else {
+		replace(s, d, now);
+	}
 	s->fetched = now;
 	s->result = DIR_OK;
 	s->error[0] = 0;
@@ -171,31 +154,42 @@ static enum dir_result judge(struct dirsync *s, const uint8_t *p, size_t n, stru
 	return consensus_accept(s->config.net, have, CONSENSUS_NO_CLOCK, p, n, ret);
 }
 
+/* What of the traffic goes by relays whose descriptors are missing, in percent. Whoever carries the
+ * documents could else choose our relays for us by keeping the others' back. */
+static unsigned missing_percent(const struct directory *d)
+{
+	const struct consensus *c = d->consensus;
+	uint64_t all = 0, missing = 0;
+
+	for (unsigned i = 0; i < c->nrelays; i++) {
+		uint64_t weight = (uint64_t)c->relay[i].weight + 1;
+		all += weight;
+		missing += directory_find(d, c->relay[i].id) ? 0 : weight;
+	}
+	return all ? (unsigned)(missing * 100 / all) : 0;
+}
+
+static void write_cache(struct dirsync *s, const struct directory *d)
+{
+	char err[KEYFILE_ERROR_BYTES];
+
+	if (dircache_write(s->config.state, d, err))
+		log_warn("the directory is not cached on disk: %s", err);
+}
+
 static void read_cache(struct dirsync *s, nsec_t now)
 {
-	char path[DIRSYNC_PATH_BYTES];
-	struct consensus *c = NULL;
 	struct directory *d = NULL;
-	size_t nc = 0, nd = 0;
-	uint8_t *bytes, *descriptors;
-	enum dir_result r;
+	bool any = false;
+	enum dir_result r = dircache_read(s->config.state, s->config.net, &d, &any);
 
-	cache_path(s, "consensus", path);
-	bytes = read_whole(path, CONSENSUS_MAX_BYTES, &nc);
-	if (!bytes)
-		return;
-	r = consensus_accept(s->config.net, NULL, CONSENSUS_NO_CLOCK, bytes, nc, &c);
-	free(bytes);
-	if (r == DIR_OK) {
-		cache_path(s, "descriptors", path);
-		descriptors = read_whole(path, directory_descriptors_max(c), &nd);
-		r = directory_new(c, &s->config.net->params, descriptors, nd, NULL, &d);
-		free(descriptors);
-		if (r != DIR_OK)
-			consensus_free(c);
+	if (r == DIR_OK && missing_percent(d) > DIRSYNC_MISSING_MOST_PCT) {
+		directory_free(d);
+		r = DIR_CUT;
 	}
 	if (r != DIR_OK) {
-		log_warn("the cached directory is not used: %s", dir_result_text(r));
+		if (any)
+			log_warn("the cached directory is not used: %s", dir_result_text(r));
 		return;
 	}
 	serve(s, d, now);
@@ -228,10 +222,8 @@ static void give_up(struct source *s, nsec_t now)
 	ask_next(s, now);
 	if (is_busy(d))
 		return;
-	d->tunnel_failures++;
-	d->next_fetch =
-		now + d->retry + (nsec_t)rng_below(d->config.rng, (uint64_t)d->retry / 4 + 1);
-	d->retry = nsec_min(2 * d->retry, DIRSYNC_RETRY_MOST_MS * NSEC_PER_MSEC);
+	d->tunnel_failures += d->in_tunnel;
+	plan_retry(d, now);
 	d->config.ops.on_failure(d->config.ops.arg, now);
 	arm(d, now);
 }
@@ -259,6 +251,7 @@ static int start_fetch(struct source *s, const char *what, size_t most, http_don
 
 	if (d->tunnel_failures >= DIRSYNC_DIRECT_AFTER)
 		device = NULL;
+	d->in_tunnel = d->in_tunnel || device;
 	snprintf(url, sizeof(url), "http://%s/sispop/1/%s", authority_name(s, host), what);
 	return http_fetch_start(d->http,
 				&(struct http_fetch_options){
@@ -270,6 +263,32 @@ static int start_fetch(struct source *s, const char *what, size_t most, http_don
 					.device = device,
 				},
 				done, s, &s->fetch);
+}
+
+/* A directory whose descriptors are good: does it serve? */
+static void take(struct source *s, struct directory *made, nsec_t now)
+{
+	struct dirsync *d = s->sync;
+	char host[ADDR_TEXT_BYTES];
+
+	if (missing_percent(made) > DIRSYNC_MISSING_MOST_PCT) {
+		directory_free(made);
+		note_failure(
+			d, DIR_CUT, authority_name(s, host),
+			"it keeps back descriptors of relays: its carrier is broken or hostile");
+		log_warn("a directory is refused: %s", d->error);
+		give_up(s, now);
+		return;
+	}
+	round_won(d);
+	if (is_same(d, made->consensus) && made->missing >= d->current->missing) {
+		directory_free(made); /* nobody had the missing ones yet */
+		plan_retry(d, now);
+	} else {
+		write_cache(d, made);
+		serve(d, made, now);
+	}
+	arm(d, now);
 }
 
 static void on_descriptors(void *arg, int status, const uint8_t *body, size_t n,
@@ -296,10 +315,16 @@ static void on_descriptors(void *arg, int status, const uint8_t *body, size_t n,
 		return;
 	}
 	s->consensus = NULL; /* the directory's now */
+	take(s, made, now);
+}
+
+/* Nothing newer there; another source may have it, the next round will tell. */
+static enum dir_result same_again(struct dirsync *d, nsec_t now)
+{
 	round_won(d);
-	write_cache(d, made);
-	serve(d, made, now);
+	plan_retry(d, now);
 	arm(d, now);
+	return DIR_SAME;
 }
 
 static void on_consensus(void *arg, int status, const uint8_t *body, size_t n, const char *failure)
@@ -318,13 +343,14 @@ static void on_consensus(void *arg, int status, const uint8_t *body, size_t n, c
 		return;
 	}
 	r = judge(d, body, n, &s->consensus);
-	if (r == DIR_SAME && dirsync_current(d, now)) { /* nothing newer there; another source may
-							   have it, the next round will tell */
-		round_won(d);
-		d->next_fetch = now + d->retry;
-		d->retry = nsec_min(2 * d->retry, DIRSYNC_RETRY_MOST_MS * NSEC_PER_MSEC);
-		arm(d, now);
-		return;
+	if (r == DIR_SAME && dirsync_current(d, now)) {
+		if (d->current->missing)
+			r = consensus_accept(d->config.net, NULL, CONSENSUS_NO_CLOCK, body, n,
+					     &s->consensus); /* for its descriptors */
+		else
+			r = same_again(d, now);
+		if (r == DIR_SAME)
+			return;
 	}
 	if (r == DIR_SAME) /* and it is past its time */
 		r = DIR_STALE;
@@ -365,18 +391,19 @@ static void shuffle(struct dirsync *s)
 
 void dirsync_refresh(struct dirsync *s, nsec_t now)
 {
-	unsigned sources = s->current ? 1 : SOURCES_AT_ONCE;
+	unsigned sources = dirsync_current(s, now) ? 1 : SOURCES_AT_ONCE;
 
 	if (is_busy(s))
 		return;
 	s->next_fetch = NSEC_NEVER;
 	s->next = 0;
+	s->in_tunnel = false;
 	shuffle(s);
 	for (unsigned i = 0; i < sources; i++)
 		ask_next(&s->source[i], now);
 	if (!is_busy(s)) {
 		note_failure(s, DIR_NO_MEMORY, "the directory", "no fetch could be started");
-		s->next_fetch = now + s->retry;
+		plan_retry(s, now);
 	}
 	arm(s, now);
 }

@@ -12,17 +12,17 @@
 struct event_base;
 struct dirsync;
 
-#define DIRSYNC_PATH_BYTES    256
 #define DIRSYNC_ERROR_BYTES   384
 #define DIRSYNC_TIMEOUT_S     8   /* one fetch as a whole */
 #define DIRSYNC_DIRECT_AFTER  3   /* failures through the tunnel before it goes direct again */
-#define DIRSYNC_RETRY_LEAST_MS 500  /* doubles up to DIRSYNC_RETRY_MOST_MS while there is no valid directory */
+#define DIRSYNC_MISSING_MOST_PCT 25 /* of the traffic may go by relays whose descriptors are missing */
+#define DIRSYNC_RETRY_LEAST_MS 500  /* doubles up to DIRSYNC_RETRY_MOST_MS until there is a new directory */
 #define DIRSYNC_RETRY_MOST_MS  30000
 
 struct dirsync_ops {
 	void *arg;
-	/* Another directory serves from now on (`d`; `previous` is freed when this returns and a grace period is the
-	 * caller's business: see dirsync_config.keep_previous). */
+	/* Another directory serves from now on, or the same with more descriptors. The one before it lives on as
+	 * dirsync_previous(), the one before that is freed already. */
 	void (*on_directory)(void *arg, const struct directory *d, nsec_t now);
 	/* A fetch or the cache was refused: dirsync_error() tells why. For waiting --up requests. */
 	void (*on_failure)(void *arg, nsec_t now);
