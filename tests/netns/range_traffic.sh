@@ -106,10 +106,10 @@ same "packets from the lease on the uplink" "$(tcpdump -n -r "$TMP/beside.pcap" 
 
 step "verified by IPv6 alone, and by IPv4 alone, also where rp_filter is strict"
 vpn client1 --down
-was=$(on client1 sysctl -n net.ipv4.conf.eth0.rp_filter)
-on client1 sysctl -qw net.ipv4.conf.eth0.rp_filter=1
+was=$(on client1 sysctl net.ipv4.conf.{eth0,default}.rp_filter | tr -d ' ')
+on client1 sysctl -qw net.ipv4.conf.{eth0,default}.rp_filter=1
 host_state client1 >"$TMP/strict"
-# refuse FAMILY: exit1 forwards no packet of that family.
+# refuse FAMILY: exit1 forwards no packet of that family; the resolver that answers lies in no range.
 refuse() {
 	on exit1 nft -f - <<-END
 		table inet block {
@@ -118,17 +118,18 @@ refuse() {
 	END
 }
 refuse ipv4
-go_up client1 exit1 --range "$web4" --range "$web6"
-same "IPv6 address" "$(seen6 client1)" "$exit6"
+go_up client1 exit1 --range 192.0.2.0/24
+sees "$own4" "$own6"
+vpn client1 --down
 on exit1 nft delete table inet block
 refuse ipv6
-go_up client1 exit1 --range 192.0.2.0/24
-vpn client1 --down
-go_up client1 exit1 --range 192.0.2.0/24
+go_up client1 exit1 --range 2001:db8:7::/48
+sees "$own4" "$own6"
 on exit1 nft delete table inet block
 vpn client1 --down
 same_state client1 "$TMP/strict"
-on client1 sysctl -qw net.ipv4.conf.eth0.rp_filter="$was"
+# shellcheck disable=SC2086 # two words
+on client1 sysctl -qw $was
 same_state client1 "$TMP/before"
 
 step "down"
