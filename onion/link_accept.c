@@ -1,6 +1,6 @@
 /* onion/link_accept.c - the side that answers INIT. PROTOCOL.md section 4; the order of checks is
- * the order of their price: length, mac1, load (cookie), rate, table, key, X, DH, what was sealed,
- * limits, state. */
+ * the order of their price: length, mac1, load and rate (cookie), table, key, X, DH, what was
+ * sealed, limits, state. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/bytes.h"
@@ -55,30 +55,38 @@ static void send_cookie(struct links *s, const struct addr *from, const uint8_t 
 	links_drop(s, DROP_COOKIE_SENT);
 }
 
-/* Under load only who proved his address by a cookie goes on. */
+/* Under load, and above its address's rate, only who proved that address by a cookie goes on: else
+ * whoever forges an address could use up its rate, and so part two relays. */
 static bool load_lets_pass(struct links *s, const struct addr *from, const uint8_t *d,
 			   uint32_t sender_id, nsec_t now)
 {
-	if (!is_busy(s, now))
+	if (!is_busy(s, now) && link_source_init(s->sources, from, false, now))
 		return true;
 	const struct rng *rng = s->c.env->rng;
-	if (cookie_verify(&s->cookie, from, now, rng, d + LINK_MAC2_OFFSET, d, LINK_MAC2_OFFSET))
-		return true;
+	if (cookie_verify(&s->cookie, from, now, rng, d + LINK_MAC2_OFFSET, d, LINK_MAC2_OFFSET)) {
+		if (link_source_init(s->sources, from, true, now))
+			return true;
+		links_drop(s, DROP_INIT_RATE);
+		return false;
+	}
 	if (!mac2_is_zero(d))
 		links_drop(s, DROP_MAC2);
 	send_cookie(s, from, d, sender_id, now);
 	return false;
 }
 
-/* All that costs no DH. Returns the onion key to open it with, or NULL. */
-static const struct onion_keypair *check_cheaply(struct links *s, const struct addr *from,
-						 const struct link_init *m, nsec_t now)
+/* The oldest half-open link goes when the table is full: who answers does so long before. */
+static bool half_open_gives_way(const struct links *s, nsec_t now)
 {
-	if (!link_source_init(s->sources, from, now)) {
-		links_drop(s, DROP_INIT_RATE);
-		return NULL;
-	}
-	if (s->half_open >= s->c.half_open_most) {
+	const struct link *oldest = TAILQ_FIRST(&s->half);
+	return oldest && now >= oldest->since + HALF_OPEN_KEEP_NSEC;
+}
+
+/* All that costs no DH. Returns the onion key to open it with, or NULL. */
+static const struct onion_keypair *check_cheaply(struct links *s, const struct link_init *m,
+						 nsec_t now)
+{
+	if (s->half_open >= s->c.half_open_most && !half_open_gives_way(s, now)) {
 		links_drop(s, DROP_HALF_OPEN_FULL);
 		return NULL;
 	}
@@ -155,6 +163,10 @@ static struct link *open_half(struct links *s, const struct init *in, const stru
 			      nsec_t now)
 {
 	struct link *l;
+	if (s->half_open >= s->c.half_open_most) {
+		links_drop(s, DROP_HALF_OPEN_FULL);
+		link_end(TAILQ_FIRST(&s->half), 0, now);
+	}
 	if (link_new(s, LINK_HALF, in->from, &l) < 0)
 		return NULL;
 	l->relay = in->relay;
@@ -221,7 +233,7 @@ void link_on_init(struct links *s, const struct addr *from, unsigned worker, con
 	}
 	if (!load_lets_pass(s, from, d, in.m.sender_id, now))
 		return;
-	const struct onion_keypair *key = check_cheaply(s, from, &in.m, now);
+	const struct onion_keypair *key = check_cheaply(s, &in.m, now);
 	if (!key)
 		return;
 	struct hs hs;

@@ -22,6 +22,8 @@
 #define LINK_POLL_NSEC	  (250 * NSEC_PER_MSEC) /* how often what workers sent and got is looked at \
 						 */
 #define LINK_EARLY_NSEC (10 * NSEC_PER_SEC)	/* the side that answered waits this much longer */
+#define HALF_OPEN_KEEP_NSEC                                                                         \
+	(1 * NSEC_PER_SEC)	/* so long a half-open link has its place, however full it is */
 #define ROAM_PING_NSEC	(1 * NSEC_PER_SEC)
 #define PINGS_KEPT	8 /* whose PONGs still tell a round trip */
 
@@ -52,6 +54,7 @@ struct link {
 	TAILQ_ENTRY(link) all;
 	TAILQ_ENTRY(link) idle;	     /* is_idle: a client's link without circuits */
 	TAILQ_ENTRY(link) grave;     /* is_buried */
+	TAILQ_ENTRY(link) half;	     /* HALF */
 	LIST_ENTRY(link) by_link_id; /* OPENING */
 	LIST_ENTRY(link) by_id;	     /* initiator, OPENING and UP */
 	struct links *set;
@@ -94,6 +97,7 @@ struct links {
 	unsigned depth;
 	struct link_wheel wheel;
 	struct link_list all, idle, graves;
+	struct link_list half; /* HALF, oldest first */
 	struct link_chain by_link_id[LINK_CHAINS], by_id[LINK_CHAINS];
 	uint32_t count, opening, half_open;
 	/* frames on their way out, of one link at a time */

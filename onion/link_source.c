@@ -14,7 +14,7 @@ struct source {
 	TAILQ_ENTRY(source) idle; /* while it holds no link */
 	uint64_t prefix;
 	unsigned links;
-	nsec_t next_init; /* when an even pace would have the next one */
+	nsec_t next_init[2]; /* when an even pace would have the next one; [1]: with a cookie */
 };
 
 struct link_sources {
@@ -100,21 +100,22 @@ static bool make_room(struct link_sources *t, nsec_t now)
 	if (t->idle_count < LINK_SOURCES_IDLE_MOST)
 		return true;
 	struct source *oldest = TAILQ_FIRST(&t->idle);
-	if (oldest->next_init > now)
+	if (oldest->next_init[0] > now || oldest->next_init[1] > now)
 		return false;
 	drop_source(t, oldest);
 	return true;
 }
 
-bool link_source_init(struct link_sources *t, const struct addr *a, nsec_t now)
+bool link_source_init(struct link_sources *t, const struct addr *a, bool proven, nsec_t now)
 {
 	uint64_t prefix = prefix_of(a);
 	struct source *s = find(t, prefix);
 	if (!s && make_room(t, now))
 		s = add(t, prefix);
-	if (!s || s->next_init > now + INIT_LEAD)
+	nsec_t *next = s ? &s->next_init[proven] : NULL;
+	if (!next || *next > now + INIT_LEAD)
 		return false;
-	s->next_init = (s->next_init > now ? s->next_init : now) + INIT_GAP;
+	*next = (*next > now ? *next : now) + INIT_GAP;
 	if (s->links == 0) {
 		TAILQ_REMOVE(&t->idle, s, idle);
 		TAILQ_INSERT_TAIL(&t->idle, s, idle);

@@ -3,7 +3,8 @@
  *
  * A source is an IPv4 /32 or an IPv6 /56. Sources that hold links are kept; of the others at most
  * LINK_SOURCES_IDLE_MOST, the one that was quiet longest goes first, and none while its rate still
- * counts.
+ * counts. An address can be forged: what proved it by a cookie is counted apart, so that nobody uses
+ * up another's rate.
  */
 #pragma once
 #include <stdbool.h>
@@ -17,9 +18,9 @@ struct link_sources;
 
 struct link_sources *link_sources_new(const struct rng *rng);
 void link_sources_free(struct link_sources *t);
-/* Count one INIT. False above INIT_PER_SOURCE_PER_S (bursts of as many), or when the table is full.
- */
-bool link_source_init(struct link_sources *t, const struct addr *a, nsec_t now)
+/* Count one INIT; `proven`: it came with a cookie. False above INIT_PER_SOURCE_PER_S of its kind
+ * (bursts of as many), or when the table is full. */
+bool link_source_init(struct link_sources *t, const struct addr *a, bool proven, nsec_t now)
 	__attribute__((warn_unused_result));
 /* Links that it holds. */
 unsigned link_source_links(const struct link_sources *t, const struct addr *a);

@@ -20,6 +20,7 @@ struct links *links_new(const struct links_config *c, nsec_t now)
 	TAILQ_INIT(&s->all);
 	TAILQ_INIT(&s->idle);
 	TAILQ_INIT(&s->graves);
+	TAILQ_INIT(&s->half);
 	if (!c->responds)
 		return s;
 	uint32_t most = c->init_replay_most ? c->init_replay_most : INIT_REPLAY_MOST;
@@ -130,6 +131,8 @@ int link_new(struct links *s, enum link_state state, const struct addr *remote, 
 	l->ping_first = rng_u64(s->c.env->rng);
 	replay_init(&l->rx_window);
 	TAILQ_INSERT_TAIL(&s->all, l, all);
+	if (state == LINK_HALF)
+		TAILQ_INSERT_TAIL(&s->half, l, half);
 	*(state == LINK_OPENING ? &s->opening : &s->half_open) += 1;
 	*ret = l;
 	return 0;
@@ -190,6 +193,8 @@ void link_set_up(struct link *l, nsec_t now)
 	*(l->state == LINK_OPENING ? &s->opening : &s->half_open) -= 1;
 	if (l->state == LINK_OPENING)
 		LIST_REMOVE(l, by_link_id);
+	else
+		TAILQ_REMOVE(&s->half, l, half);
 	l->state = LINK_UP;
 	s->count++;
 	l->since = l->idle_since = now;
@@ -205,6 +210,8 @@ static void forget(struct link *l)
 	slots_remove(s->c.env->links, l->data->slot.id);
 	if (l->state == LINK_OPENING)
 		LIST_REMOVE(l, by_link_id);
+	if (l->state == LINK_HALF)
+		TAILQ_REMOVE(&s->half, l, half);
 	if (l->initiator)
 		LIST_REMOVE(l, by_id);
 	if (l->source_taken)

@@ -234,8 +234,74 @@ static void links_inits_have_a_rate_per_source(void **state)
 		from.port = (uint16_t)(1000 + i);
 		feed(w, &from, c.d, sizeof(c.d));
 	}
-	assert_int_equal(drops_of(&w->p[1], DROP_INIT_RATE), 10);
+	assert_int_equal(drops_of(&w->p[1], DROP_COOKIE_SENT), 10);
 	assert_int_equal(links_half_open(w->p[1].links), INIT_PER_SOURCE_PER_S);
+	world_free(w);
+}
+
+static void links_inits_with_a_cookie_have_a_rate_too(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	w->p[1].config.inits_per_s_busy = 0;
+	party_start(&w->p[0]);
+	party_start(&w->p[1]);
+	tried = 0;
+	w->filter = record_inits;
+	link_up(w);
+	for (unsigned i = 0; i < 30; i++) /* the one with its mac2, again and again */
+		feed(w, &w->p[0].addr, tries[1], LINK_INIT_BYTES);
+	assert_in_range(drops_of(&w->p[1], DROP_INIT_RATE), 10, 12);
+	assert_int_equal(drops_of(&w->p[1], DROP_COOKIE_SENT), 1);
+	world_free(w);
+}
+
+/* Somebody forges the address of party 0, 500 times a second. */
+static void links_a_forged_address_uses_up_no_rate(void **state)
+{
+	(void)state;
+	struct world *w = world_started();
+	struct crafted c;
+	craft(w, ROLE_CLIENT, &c); /* only its first copy costs a DH */
+	struct link *l = NULL;
+	for (unsigned i = 0; i < 100; i++) {
+		for (unsigned k = 0; k < 5; k++)
+			feed(w, &w->p[0].addr, c.d, sizeof(c.d));
+		if (i == 50)
+			l = open_link(&w->p[0], &w->p[1]);
+		run_for(w, MS(10));
+	}
+	assert_true(link_is_up(l));
+	assert_true(drops_of(&w->p[1], DROP_COOKIE_SENT) > 400);
+	world_free(w);
+}
+
+/* More INITs from all the world than the table of half-open links holds: who answers gets in. */
+static void links_half_open_ones_give_way_to_newer_ones(void **state)
+{
+	(void)state;
+	struct world *w = world_new();
+	w->p[1].config.half_open_most = 8;
+	party_start(&w->p[0]);
+	party_start(&w->p[1]);
+	struct crafted c;
+	struct addr a;
+	struct link *l = NULL;
+	for (unsigned i = 0; i < 12; i++) { /* 5 a second; 0.8 would fill it for ever */
+		craft(w, ROLE_CLIENT, &c);
+		source_number(i, &a);
+		feed(w, &a, c.d, sizeof(c.d));
+		assert_true(links_half_open(w->p[1].links) <= 8);
+		if (i == 10)
+			l = open_link(&w->p[0], &w->p[1]);
+		run_for(w, MS(200));
+	}
+	assert_true(link_is_up(l));
+	assert_int_equal(links_count(w->p[1].links), 1);
+	assert_int_equal(drops_of(&w->p[1], DROP_HALF_OPEN_FULL), 4);
+	run_for(w, SEC(HALF_OPEN_SECONDS));
+	assert_int_equal(links_half_open(w->p[1].links), 0);
+	assert_int_equal(slots_count(w->p[1].slots), 1);
 	world_free(w);
 }
 
@@ -394,6 +460,9 @@ int main(void)
 		cmocka_unit_test(links_an_x_serves_once),
 		cmocka_unit_test(links_a_full_memory_of_xs_refuses),
 		cmocka_unit_test(links_inits_have_a_rate_per_source),
+		cmocka_unit_test(links_inits_with_a_cookie_have_a_rate_too),
+		cmocka_unit_test(links_a_forged_address_uses_up_no_rate),
+		cmocka_unit_test(links_half_open_ones_give_way_to_newer_ones),
 		cmocka_unit_test(links_half_open_ones_are_few_and_short),
 		cmocka_unit_test(links_a_flood_costs_little),
 		cmocka_unit_test(links_per_source_are_limited),

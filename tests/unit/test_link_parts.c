@@ -154,7 +154,7 @@ static unsigned inits_granted(struct link_sources *t, const struct addr *a, nsec
 {
 	unsigned granted = 0;
 	for (unsigned i = 0; i < asked; i++)
-		granted += link_source_init(t, a, now);
+		granted += link_source_init(t, a, false, now);
 	return granted;
 }
 
@@ -167,6 +167,7 @@ static void link_source_has_a_rate(void **state)
 	struct addr a = v4(0xc0000201, 1), port = v4(0xc0000201, 999), other = v4(0xc0000202, 1);
 	assert_int_equal(inits_granted(t, &a, now, 100), INIT_PER_SOURCE_PER_S);
 	assert_int_equal(inits_granted(t, &port, now, 100), 0); /* a port is no source */
+	assert_true(link_source_init(t, &a, true, now));	/* a cookie's rate is its own */
 	assert_int_equal(inits_granted(t, &other, now, 5), 5);
 	assert_int_equal(inits_granted(t, &a, now + NSEC_PER_SEC / 2, 100),
 			 INIT_PER_SOURCE_PER_S / 2);
@@ -175,7 +176,7 @@ static void link_source_has_a_rate(void **state)
 	/* 10 s of asking all the time: the pace, and one burst */
 	unsigned granted = 0;
 	for (nsec_t at = 0; at < 10 * NSEC_PER_SEC; at += NSEC_PER_MSEC)
-		granted += link_source_init(t, &other, now + 200 * NSEC_PER_SEC + at);
+		granted += link_source_init(t, &other, false, now + 200 * NSEC_PER_SEC + at);
 	assert_in_range(granted, 10 * INIT_PER_SOURCE_PER_S, 11 * INIT_PER_SOURCE_PER_S);
 	link_sources_free(t);
 }
@@ -211,16 +212,16 @@ static void link_sources_are_bounded(void **state)
 	assert_true(link_source_take(t, &holder));
 	for (uint32_t i = 0; i < LINK_SOURCES_IDLE_MOST; i++) {
 		struct addr a = v4(1000 + i, 1);
-		assert_true(link_source_init(t, &a, now));
+		assert_true(link_source_init(t, &a, false, now));
 	}
 	struct addr late = v4(5, 1);
-	assert_false(link_source_init(t, &late, now)); /* all of them still count */
+	assert_false(link_source_init(t, &late, false, now)); /* all of them still count */
 	assert_int_equal(link_sources_count(t), LINK_SOURCES_IDLE_MOST + 1);
-	assert_true(link_source_init(t, &holder, now)); /* who is known is served */
+	assert_true(link_source_init(t, &holder, false, now)); /* who is known is served */
 	now += NSEC_PER_SEC;
 	for (uint32_t i = 0; i < 3 * LINK_SOURCES_IDLE_MOST; i++) {
 		struct addr a = v4(1000000 + i, 1);
-		(void)!link_source_init(t, &a, now);
+		(void)!link_source_init(t, &a, false, now);
 		assert_true(link_sources_count(t) <= LINK_SOURCES_IDLE_MOST + 1);
 	}
 	assert_int_equal(link_source_links(t, &holder), 1); /* was never put out */
