@@ -130,28 +130,30 @@ int relay_keygen(const char *config_path)
 	return 0;
 }
 
+static const char *text(const json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+	return s ? s : "-";
+}
+
+static long long number(const json_t *o, const char *key)
+{
+	return (long long)json_integer_value(json_object_get(o, key));
+}
+
 static void print_status(const json_t *s)
 {
 	const char *key;
 	const json_t *v, *drops = json_object_get(s, "drops");
 
-	printf("%s %s, %s\n", json_string_value(json_object_get(s, "role")),
-	       json_string_value(json_object_get(s, "name")),
-	       json_string_value(json_object_get(s, "state")));
-	printf("  at         %s  %s\n", json_string_value(json_object_get(s, "address4")),
-	       json_string_value(json_object_get(s, "address6")));
-	printf("  links      %lld (%lld half open)\n",
-	       (long long)json_integer_value(json_object_get(s, "links")),
-	       (long long)json_integer_value(json_object_get(s, "half_open")));
-	printf("  circuits   %lld (%lld being built)\n",
-	       (long long)json_integer_value(json_object_get(s, "circuits")),
-	       (long long)json_integer_value(json_object_get(s, "pending")));
-	printf("  directory  %lld, %lld relays\n",
-	       (long long)json_integer_value(json_object_get(s, "consensus")),
-	       (long long)json_integer_value(json_object_get(s, "relays")));
+	printf("%s %s, %s\n", text(s, "role"), text(s, "name"), text(s, "state"));
+	printf("  at         %s  %s\n", text(s, "address4"), text(s, "address6"));
+	printf("  links      %lld (%lld half open)\n", number(s, "links"), number(s, "half_open"));
+	printf("  circuits   %lld (%lld being built)\n", number(s, "circuits"),
+	       number(s, "pending"));
+	printf("  directory  %lld, %lld relays\n", number(s, "consensus"), number(s, "relays"));
 	if (json_object_get(s, "exit"))
-		printf("  sessions   %lld\n", (long long)json_integer_value(json_object_get(
-						      json_object_get(s, "exit"), "sessions")));
+		printf("  sessions   %lld\n", number(json_object_get(s, "exit"), "sessions"));
 	json_object_foreach((json_t *)drops, key, v)
 		printf("  dropped    %-20s %lld\n", key, (long long)json_integer_value(v));
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "base/bytes.h"
 #include "base/log.h"
 
@@ -35,10 +36,39 @@ int relay_keys_create(const char *state, const struct rng *rng, char *err)
 	return r;
 }
 
+/* A file that is replaced is overwritten, not only unlinked: until then it has a second name. After
+ * a crash both names may be one file, which is in force. */
+static void erase_replaced(const char *path, const char *old)
+{
+	char err[KEYFILE_ERROR_BYTES];
+	struct stat a, b;
+
+	if (lstat(old, &b) < 0)
+		return;
+	if (lstat(path, &a) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+		(void)unlink(old);
+	else if (keyfile_erase(old, err))
+		log_warn("old onion keys are left on disk: %s", err);
+}
+
+static int replace_onion_keys(const char *state, const uint8_t *bytes, size_t n, char *err)
+{
+	char path[200], old[200];
+	int r;
+
+	file_name(path, sizeof(path), state, "onion-keys");
+	file_name(old, sizeof(old), state, "onion-keys.old");
+	erase_replaced(path, old);
+	if (link(path, old) < 0 && errno != ENOENT)
+		log_warn("the old onion keys are not overwritten on disk: %s", strerror(errno));
+	r = keyfile_write(path, bytes, n, err);
+	erase_replaced(path, old);
+	return r;
+}
+
 static int write_onion_keys(const struct relay_keys *k, char *err)
 {
 	uint8_t buf[DESCRIPTOR_KEYS_MAX * ONION_KEY_RECORD];
-	char path[200];
 	struct writer w;
 	int r;
 
@@ -50,8 +80,7 @@ static int write_onion_keys(const struct relay_keys *k, char *err)
 		writer_u64(&w, k->onion[i].about.from);
 		writer_u64(&w, k->onion[i].about.to);
 	}
-	file_name(path, sizeof(path), k->state, "onion-keys");
-	r = keyfile_write(path, buf, w.used, err);
+	r = replace_onion_keys(k->state, buf, w.used, err);
 	wipe(buf, sizeof(buf));
 	return r;
 }
@@ -59,12 +88,14 @@ static int write_onion_keys(const struct relay_keys *k, char *err)
 static int read_onion_keys(struct relay_keys *k, char *err)
 {
 	uint8_t buf[DESCRIPTOR_KEYS_MAX * ONION_KEY_RECORD];
-	char path[200];
+	char path[200], old[200];
 	struct reader r;
 	size_t n = 0;
 	int ret;
 
 	file_name(path, sizeof(path), k->state, "onion-keys");
+	file_name(old, sizeof(old), k->state, "onion-keys.old");
+	erase_replaced(path, old); /* what a crash left */
 	ret = keyfile_read_some(path, buf, sizeof(buf), &n, err);
 	if (ret == -ENOENT)
 		return 0;
@@ -96,12 +127,15 @@ static void forget(struct relay_keys *k, unsigned i)
 	wipe(&k->onion[k->n], sizeof(k->onion[0]));
 }
 
+/* What is past its time; and what our clock, when it was ahead, made for a time that has not come:
+ * no client would use it, and no newer key would be made before. */
 static bool erase_old(struct relay_keys *k, uint64_t now_unix)
 {
 	bool changed = false;
 
 	for (unsigned i = k->n; i-- > 0;)
-		if (k->onion[i].about.to <= now_unix) {
+		if (k->onion[i].about.to <= now_unix ||
+		    k->onion[i].about.from > now_unix + DESCRIPTOR_SKEW_SECONDS) {
 			forget(k, i);
 			changed = true;
 		}

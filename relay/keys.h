@@ -1,7 +1,7 @@
 /* relay/keys.h - a relay's identity and its onion keys on disk; rotation. PROTOCOL.md section 2.
  *
  * STATE/identity: 32-byte Ed25519 seed. STATE/onion-keys: the key pairs that may still be asked for, newest last. A new
- * one each period; one past its time is erased from memory and file. Control thread only.
+ * one each period; one past its time is erased from memory and file, and the file before it is overwritten. Control thread only.
  */
 #pragma once
 #include <stdbool.h>

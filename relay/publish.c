@@ -30,9 +30,11 @@ struct publish {
 	struct relayd *relay;
 	struct http_client *http;
 	struct http_server *mirror4, *mirror6;
+	struct http_body *consensus, *descriptors; /* as mirrored; NULL: nobody asked yet */
 	uint8_t bytes[DESCRIPTOR_MAX_BYTES];
 	size_t n;
 	uint64_t published; /* seconds since 1970 */
+	nsec_t retry;	    /* after a descriptor that could not be made */
 	struct target target[NETCONF_AUTHORITIES_MAX];
 };
 
@@ -122,6 +124,8 @@ static void post(struct publish *p, unsigned i, nsec_t now)
 
 void publish_tick(struct publish *p, nsec_t now)
 {
+	if (now < p->retry)
+		return;
 	if (p->published + p->relay->net.params.v[PARAM_DESCRIPTOR_PERIOD] <=
 	    clock_unix_seconds()) {
 		publish_now(p, now);
@@ -137,11 +141,13 @@ void publish_now(struct publish *p, nsec_t now)
 	int e = make(p);
 
 	if (e) {
+		p->retry = now + PUBLISH_RETRY_MOST;
 		log_error(
 			"our descriptor could not be made (%s): shorten the exit policy, nickname or contact",
 			strerror(-e));
 		return;
 	}
+	p->retry = 0;
 	for (unsigned i = 0; i < p->relay->net.n; i++) {
 		struct target *t = &p->target[i];
 
@@ -157,10 +163,13 @@ void publish_now(struct publish *p, nsec_t now)
 
 /* --- the mirror --- */
 
-static void reply(struct http_request *q, const uint8_t *bytes, size_t n)
+/* One copy of each document, however many fetch it. */
+static void reply(struct http_request *q, struct http_body **kept, const uint8_t *bytes, size_t n)
 {
-	if (bytes)
-		http_reply(q, 200, "application/octet-stream", bytes, n);
+	if (!*kept && bytes)
+		*kept = http_body_new(bytes, n);
+	if (*kept)
+		http_reply_shared(q, 200, "application/octet-stream", *kept);
 	else
 		http_reply_text(q, 503, "this relay has no directory yet");
 }
@@ -171,7 +180,7 @@ static void serve_consensus(void *arg, struct http_request *q)
 	size_t n;
 	const uint8_t *bytes = dirsync_consensus_bytes(p->relay->dirsync, &n);
 
-	reply(q, bytes, n);
+	reply(q, &p->consensus, bytes, n);
 }
 
 static void serve_descriptors(void *arg, struct http_request *q)
@@ -180,7 +189,14 @@ static void serve_descriptors(void *arg, struct http_request *q)
 	size_t n;
 	const uint8_t *bytes = dirsync_descriptor_bytes(p->relay->dirsync, &n);
 
-	reply(q, bytes, n);
+	reply(q, &p->descriptors, bytes, n);
+}
+
+void publish_directory_changed(struct publish *p)
+{
+	http_body_unref(p->consensus);
+	http_body_unref(p->descriptors);
+	p->consensus = p->descriptors = NULL;
 }
 
 static int open_mirror(struct publish *p, struct addr at, struct http_server **ret, char *err)
@@ -238,7 +254,7 @@ void publish_close(struct publish *p)
 		http_server_close(p->mirror4);
 	if (p->mirror6)
 		http_server_close(p->mirror6);
-	if (p->http)
-		http_client_free(p->http);
+	http_client_free(p->http);
+	publish_directory_changed(p);
 	free(p);
 }

@@ -214,6 +214,7 @@ static void on_directory(void *arg, const struct directory *d, nsec_t now)
 	log_info("directory %llu: %zu relays", (unsigned long long)d->consensus->serial, d->n);
 	take_periods(r, &d->params);
 	tell_exit_relays(r, d);
+	publish_directory_changed(r->publish);
 	relayd_rearm(r, now);
 }
 

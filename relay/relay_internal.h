@@ -43,6 +43,8 @@ void publish_close(struct publish *p);
 /* Something in the descriptor changed, or it grows old: sign and send it. */
 void publish_now(struct publish *p, nsec_t now);
 void publish_tick(struct publish *p, nsec_t now);
+/* The mirror serves another directory from now on. */
+void publish_directory_changed(struct publish *p);
 
 /* status.c: the control socket RUN/relay.sock. */
 int status_open(struct relayd *r, struct status **ret, char *err) __attribute__((warn_unused_result));

@@ -91,9 +91,11 @@ static int add(struct accounts *db, const struct relay_config *c, const struct t
 		wipe(token, sizeof(token));
 		return say(err);
 	}
-	puts(token);
+	r = puts(token) < 0 || fflush(stdout) == EOF
+		    ? say("the token could not be written to standard output: revoke the account")
+		    : 0;
 	wipe(token, sizeof(token));
-	return 0;
+	return r;
 }
 
 static const char *date(uint64_t unix_s, const char *none, char buf[32])
