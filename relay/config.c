@@ -82,18 +82,18 @@ static int check(const char *path, const struct relay_config *c, char *err)
 {
 	char why[EXIT_ERROR_BYTES];
 
-	if (c->address4.family != 4 && c->address6.family != 6) {
+	if ((c->address4.family && c->address4.family != 4) ||
+	    (c->address6.family && c->address6.family != 6)) {
+		snprintf(err, CONFIG_ERROR_BYTES,
+			 "%.200s: address4 takes an IPv4 and address6 an IPv6 address", path);
+		return -EINVAL;
+	}
+	if (!c->address4.family && !c->address6.family) {
 		snprintf(
 			err, CONFIG_ERROR_BYTES,
 			"%.200s: neither address4 nor address6 is given: say where this relay answers, for example "
 			"address4 = 192.0.2.1:4500",
 			path);
-		return -EINVAL;
-	}
-	if ((c->address4.family && c->address4.family != 4) ||
-	    (c->address6.family && c->address6.family != 6)) {
-		snprintf(err, CONFIG_ERROR_BYTES,
-			 "%.200s: address4 takes an IPv4 and address6 an IPv6 address", path);
 		return -EINVAL;
 	}
 	if ((c->address4.family && !c->address4.port) ||
