@@ -32,7 +32,7 @@ STARTED=no
 SLOWNESS=1
 if grep -qs '^SANITIZE:STRING=.' "${SISPOPNET_BUILD:-$TOP/build}/CMakeCache.txt"; then
 	SLOWNESS=5
-	export ASAN_OPTIONS=detect_leaks=0
+	export ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=suppressions=$TOP/tests/tsan.supp
 fi
 exec 3>&1 # where a failure is told, also from within a redirected command
 export NET RUN OUT LEAK_LOG
