@@ -39,6 +39,7 @@ struct authority {
 	struct event_base *base;
 	struct event *timer, *sigterm, *sigint;
 	struct http_server *server;
+	struct addr friends[NETCONF_AUTHORITIES_MAX]; /* the authorities' addresses */
 	struct http_client *client;
 	struct prober *prober;
 	struct relays relays;

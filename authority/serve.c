@@ -115,10 +115,19 @@ static bool may_post(const struct addr *from, uint64_t now_s)
 	return rate.source[i].posts++ < POSTS_PER_SOURCE;
 }
 
-static bool refuse_flood(struct http_request *q)
+static bool is_authority(const struct authority *a, const struct addr *from)
+{
+	for (unsigned i = 0; i < a->net.n; i++)
+		if (addr_equal_ip(&a->net.authority[i].addr, from))
+			return true;
+	return false;
+}
+
+/* Who fills the table must not keep the authorities from voting. */
+static bool refuse_flood(const struct authority *a, struct http_request *q)
 {
 	struct addr from = http_request_from(q);
-	if (may_post(&from, clock_unix_seconds()))
+	if (is_authority(a, &from) || may_post(&from, clock_unix_seconds()))
 		return false;
 	http_reply_text(q, 429, "too many posts from your network: wait ten seconds");
 	return true;
@@ -162,7 +171,7 @@ static void on_descriptor(void *arg, struct http_request *q)
 	struct descriptor d;
 	struct known_relay *r = NULL;
 	uint64_t now_s = clock_unix_seconds();
-	if (refuse_flood(q))
+	if (refuse_flood(arg, q))
 		return;
 	if (n > DESCRIPTOR_MAX_BYTES || descriptor_parse_known(p, n, &d)) {
 		answer_take(q, TAKE_BAD);
@@ -183,7 +192,7 @@ static void on_vote(void *arg, struct http_request *q)
 	size_t n;
 	const char *text;
 	const uint8_t *p = http_request_body(q, &n);
-	if (refuse_flood(q))
+	if (refuse_flood(arg, q))
 		return;
 	int status = agree_on_votes(arg, p, n, &text);
 	http_reply_text(q, status, text);
@@ -195,7 +204,7 @@ static void on_signature(void *arg, struct http_request *q)
 	size_t n;
 	const char *text;
 	const uint8_t *p = http_request_body(q, &n);
-	if (refuse_flood(q))
+	if (refuse_flood(arg, q))
 		return;
 	int status = agree_on_signature(arg, p, n, &text);
 	http_reply_text(q, status, text);
@@ -243,7 +252,11 @@ int serve_open(struct authority *a, char *err)
 		{HTTP_POST, "/sispop/1/signature", on_signature},
 	};
 	char text[ADDR_TEXT_BYTES];
+	for (unsigned i = 0; i < a->net.n; i++)
+		a->friends[i] = a->net.authority[i].addr;
 	const struct http_server_config c = {.bind = a->config.listen,
+					     .friends = a->friends,
+					     .nfriends = a->net.n,
 					     .body_bytes_max = body_most(a),
 					     .per_source_max = CONNECTIONS_PER_SOURCE};
 	int e = http_server_open(a->base, &c, &a->server);

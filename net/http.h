@@ -21,6 +21,7 @@ struct event_base;
 	16384 /* of memory; the request line and headers must fit in, else 414 or 431 */
 #define HTTP_CONNECTIONS_MAX                                                                       \
 	64 /* of one server at once; further ones wait in the kernel's backlog */
+#define HTTP_FRIENDS_PLACES	  16 /* of those, which strangers do not get */
 #define HTTP_ROUTES_MAX		  32
 #define HTTP_REQUEST_SECONDS	  10  /* from accept to the last byte of the request */
 #define HTTP_REPLY_SECONDS	  120 /* from the reply to its last byte taken */
@@ -42,6 +43,11 @@ struct http_server_config {
 	size_t body_bytes_max;	 /* of a request; a larger one is answered 413 by its head */
 	unsigned per_source_max; /* connections of one IPv4 /32 or IPv6 /56 at once, 0 for no limit
 				  */
+	/* Whose connections have places of their own (by IP alone), so that strangers cannot shut
+	 * them out; it outlives the server. Without friends strangers get all places, and wait for
+	 * one; with, those beyond theirs are hung up. */
+	const struct addr *friends;
+	unsigned nfriends;
 	unsigned request_ms;	 /* 0 is HTTP_REQUEST_SECONDS */
 	unsigned reply_ms;	 /* 0 is HTTP_REPLY_SECONDS */
 };

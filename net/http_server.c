@@ -35,6 +35,7 @@ struct connection {
 	struct MHD_Connection *mhd;
 	struct event *deadline;
 	struct addr from;
+	bool is_friend;
 	const struct route *route; /* of the request, NULL before its head is whole */
 	struct evbuffer *body;	   /* NULL while there is none */
 	bool is_answered;
@@ -273,6 +274,14 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 	cut_off(((struct connection *)arg)->mhd);
 }
 
+static bool is_friend(const struct http_server *s, const struct addr *a)
+{
+	for (unsigned i = 0; i < s->config.nfriends; i++)
+		if (addr_equal_ip(&s->config.friends[i], a))
+			return true;
+	return false;
+}
+
 static struct connection *connection_new(struct http_server *s, struct MHD_Connection *mhd)
 {
 	struct connection *c = calloc(1, sizeof(*c));
@@ -287,6 +296,7 @@ static struct connection *connection_new(struct http_server *s, struct MHD_Conne
 	c->mhd = mhd;
 	c->from = addr_from_sockaddr(
 		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr);
+	c->is_friend = is_friend(s, &c->from);
 	LIST_INSERT_HEAD(&s->connections, c, entry);
 	s->count++;
 	add_timer(c->deadline, s->config.request_ms);
@@ -319,16 +329,22 @@ static void on_connection(void *arg, struct MHD_Connection *mhd, void **context,
 		cut_off(mhd);
 }
 
-/* MHD_NO when this source has as many connections as one may have. */
+/* MHD_NO when this source has as many connections as one may have, or strangers have all of theirs.
+ */
 static enum MHD_Result on_accept(void *arg, const struct sockaddr *sa, socklen_t size)
 {
 	(void)size;
 	const struct http_server *s = arg;
 	struct addr from = addr_from_sockaddr(sa);
-	unsigned n = 0;
+	unsigned n = 0, strangers = 0;
 	const struct connection *c;
-	LIST_FOREACH (c, &s->connections, entry)
+	LIST_FOREACH (c, &s->connections, entry) {
 		n += addr_same_subnet(&c->from, &from, from.family == 4 ? 32 : 56);
+		strangers += !c->is_friend;
+	}
+	if (s->config.nfriends > 0 && strangers >= HTTP_CONNECTIONS_MAX - HTTP_FRIENDS_PLACES &&
+	    !is_friend(s, &from))
+		return MHD_NO;
 	return s->config.per_source_max != 0 && n >= s->config.per_source_max ? MHD_NO : MHD_YES;
 }
 

@@ -346,6 +346,52 @@ static void http_server_limits_one_source(void **state)
 	http_server_close(s);
 }
 
+static int connect_from(const struct http_server *s, const char *source)
+{
+	struct addr from, to = http_server_addr(s);
+	struct sockaddr_storage ss;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(addr_parse_ip(source, &from), 0);
+	socklen_t n = addr_to_sockaddr(&from, &ss);
+	assert_int_equal(bind(fd, (struct sockaddr *)&ss, n), 0);
+	n = addr_to_sockaddr(&to, &ss);
+	assert_true(connect(fd, (struct sockaddr *)&ss, n) == 0 || errno == EINPROGRESS);
+	return fd;
+}
+
+/* Strangers take all places that they get, and one more: friends are served all the same. */
+static void http_server_keeps_places_for_friends(void **state)
+{
+	struct fixture *f = *state;
+	enum { STRANGERS = HTTP_CONNECTIONS_MAX - HTTP_FRIENDS_PLACES };
+	struct addr friends[2];
+	struct http_server_config c = {
+		.per_source_max = 0, .friends = friends, .nfriends = 2, .request_ms = PATIENT_MS};
+	struct http_server *s;
+	int fds[STRANGERS + 1];
+	char buf[200];
+	assert_int_equal(addr_parse_ip("127.0.0.1", &c.bind), 0);
+	assert_int_equal(addr_parse_ip("127.0.0.8", &friends[0]), 0);
+	assert_int_equal(addr_parse_ip("127.0.0.9", &friends[1]), 0);
+	assert_int_equal(http_server_open(f->base, &c, &s), 0);
+	assert_int_equal(http_server_add(s, HTTP_GET, "/hello", on_hello, f), 0);
+	for (unsigned i = 0; i <= STRANGERS; i++) {
+		fds[i] = raw_connect(s);
+		turn(f);
+	}
+	assert_int_equal(raw_read(f, fds[STRANGERS], buf, sizeof(buf)), 0); /* hung up at once */
+	assert_int_equal(http_server_connections(s), STRANGERS);
+	int fd = connect_from(s, "127.0.0.9");
+	raw_send(f, fd, "GET /hello HTTP/1.1\r\n\r\n", 23);
+	assert_true(raw_read(f, fd, buf, sizeof(buf)) > 0);
+	assert_non_null(strstr(buf, "hello"));
+	close(fd);
+	for (unsigned i = 0; i <= STRANGERS; i++)
+		close(fds[i]);
+	http_server_close(s);
+}
+
 static void http_server_says_why_not(void **state)
 {
 	struct fixture *f = *state;
@@ -840,6 +886,7 @@ int main(void)
 		WITH_SERVER(http_server_ends_a_slow_request),
 		WITH_SERVER(http_server_limits_connections),
 		WITH_SERVER(http_server_limits_one_source),
+		WITH_SERVER(http_server_keeps_places_for_friends),
 		WITH_SERVER(http_server_says_why_not),
 		WITH_SERVER(http_server_refuses_what_is_no_http),
 		WITH_SERVER(http_server_bears_random_bytes),
