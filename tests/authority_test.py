@@ -197,7 +197,8 @@ def one_alone():
     check(a.post("descriptor", d) == 200, "the same descriptor again")
     check(a.post("descriptor", b"SPD1" + bytes(3000)) in (400, 413), "one that is too long")
     check(a.post("vote", bytes(100)) == 400 and a.post("signature", bytes(113)) == 400, "nonsense")
-    check(a.post("vote", bytes(2_000_000)) == 413, "a flood of bytes")
+    # Refused from its head: the answer may be lost in the reset that the unread rest brings.
+    check(a.post("vote", bytes(2_000_000)) in (413, 0) and a.get("consensus"), "a flood of bytes")
 
     shown = subprocess.run([AUTHORITY, "show", "--json", "--config", a.ini], check=True, capture_output=True, text=True)
     shown = json.loads(shown.stdout)
