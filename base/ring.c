@@ -125,3 +125,10 @@ bool ring_is_empty(const struct ring *r)
 	const struct cell *c = cell_at(r, pos);
 	return atomic_load_explicit(&c->turn, memory_order_acquire) != (pos & ~r->mask) + 1;
 }
+
+size_t ring_used(const struct ring *r)
+{
+	size_t read = atomic_load_explicit(&r->read_pos, memory_order_acquire);
+	size_t n = atomic_load_explicit(&r->write_pos, memory_order_relaxed) - read;
+	return n <= r->mask + 1 ? n : r->mask + 1; /* the reader went on in between */
+}

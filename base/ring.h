@@ -19,3 +19,5 @@ bool ring_push(struct ring *r, const void *head, size_t head_bytes, const void *
 size_t ring_pop(struct ring *r, void *to);
 /* True when nothing is waiting. Any thread; a hint. */
 bool ring_is_empty(const struct ring *r);
+/* Messages that wait. Any thread; a hint, and never more than there are cells. */
+size_t ring_used(const struct ring *r);

@@ -31,13 +31,28 @@ void eventfd_wake(int fd)
 
 /* --- towards other threads --- */
 
-static void to_control(struct worker *w, struct message *m, const void *body, size_t n)
+/* How far each kind may fill the control thread's ring. Anybody can send handshakes, and a client
+ * messages to its exit: a flood of them leaves room for what keeps links and circuits alive. */
+static const size_t control_share[] = {
+	[MESSAGE_HANDSHAKE] = CONTROL_RING_CELLS / 2,
+	[MESSAGE_FOREIGN] = CONTROL_RING_CELLS / 2,
+	[MESSAGE_PLAIN] = CONTROL_RING_CELLS / 4 * 3,
+	[MESSAGE_NOTE] = CONTROL_RING_CELLS / 4 * 3,
+	[MESSAGE_CTRL] = CONTROL_RING_CELLS,
+};
+
+static bool to_control(struct worker *w, struct message *m, const void *body, size_t n)
 {
+	struct ring *r = w->engine->control_ring;
+
 	m->worker = (uint16_t)w->number;
-	if (n > MESSAGE_BODY_BYTES || !ring_push(w->engine->control_ring, m, sizeof(*m), body, n))
+	if (n > MESSAGE_BODY_BYTES || ring_used(r) >= control_share[m->kind] ||
+	    !ring_push(r, m, sizeof(*m), body, n)) {
 		drops_add(&w->drops, DROP_RING_FULL);
-	else
-		w->tell_control = true;
+		return false;
+	}
+	w->tell_control = true;
+	return true;
 }
 
 static void to_worker(struct worker *w, unsigned number, const struct pkt *k)
@@ -63,14 +78,12 @@ static void wake_others(struct worker *w)
 
 bool worker_note(struct worker *w, const void *note, size_t n)
 {
-	struct message m = {.kind = MESSAGE_NOTE, .worker = (uint16_t)w->number};
+	struct message m = {.kind = MESSAGE_NOTE};
 
-	if (n > ENGINE_NOTE_BYTES || !ring_push(w->engine->control_ring, &m, sizeof(m), note, n)) {
-		drops_add(&w->drops, DROP_RING_FULL);
-		return false;
-	}
-	w->tell_control = true;
-	return true;
+	if (n <= ENGINE_NOTE_BYTES)
+		return to_control(w, &m, note, n);
+	drops_add(&w->drops, DROP_RING_FULL);
+	return false;
 }
 
 /* --- packets --- */

@@ -43,6 +43,7 @@ static void ring_keeps_order_and_bytes(void **state)
 				assert_memory_equal(m, model[popped++ % CELLS], len);
 		}
 		assert_int_equal(ring_is_empty(r), pushed == popped);
+		assert_int_equal(ring_used(r), pushed - popped);
 	}
 	assert_true(popped > 4 * CELLS);
 	ring_free(r);

@@ -1,0 +1,1 @@
+unit_test(engine engine onion sp_crypto base PkgConfig::EVENT)
