@@ -55,6 +55,7 @@ static void env_retire(void *arg, void *object, void (*free_fn)(void *))
 	}
 	r->object = object;
 	r->free_fn = free_fn;
+	tsan_release_rcu();
 	urcu_qsbr_call_rcu(&r->head, reclaim);
 }
 
