@@ -17,3 +17,14 @@ if(TARGET relay_parts)
 		-Wl,--wrap=msg_grant_write,--wrap=exit_sessions_on_plain,--wrap=inner_from_onion)
 	set_target_properties(hostile_exit PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 endif()
+
+# Two packet workers against neighbours that repeat counters. Run it under ThreadSanitizer too.
+add_executable(test_two_workers hostile/test_two_workers.c hostile/workers_lab.c)
+target_include_directories(test_two_workers PRIVATE ${CMAKE_SOURCE_DIR})
+target_link_libraries(test_two_workers PRIVATE engine onion sp_crypto base PkgConfig::EVENT PkgConfig::CMOCKA
+	Threads::Threads)
+target_link_options(test_two_workers PRIVATE -Wl,--wrap=aead_seal,--wrap=dataplane_receive)
+set_target_properties(test_two_workers PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+add_test(NAME threads/two_workers COMMAND test_two_workers)
+set_tests_properties(threads/two_workers PROPERTIES LABELS "threads;unit" TIMEOUT 120
+	ENVIRONMENT TSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/tsan.supp)

@@ -1,0 +1,221 @@
+/* tests/hostile/test_two_workers.c - a real engine with two workers on loopback, and neighbours
+ * that repeat counters.
+ *
+ * One circuit is published; the test is both of its neighbours. It sends each counter from 64
+ * source ports, which the kernel spreads over both workers' sockets, forward and backward mixed,
+ * backward each copy with other bytes, as the worst neighbour would. PROTOCOL.md section 10,
+ * property 6: every (key, counter) seals and is delivered once only. Every seal and every judgement
+ * is watched by the linker's --wrap. Also run under ThreadSanitizer.
+ */
+#include "tests/hostile/workers_lab.h"
+#include <string.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "base/bytes.h"
+
+/* --- what the linker shows us --- */
+
+static const struct aead_key *_Atomic watched;
+static _Atomic uint64_t watched_first;
+static _Atomic unsigned seals[2 * COUNTERS];
+static _Atomic unsigned judged[2], handed_over;
+
+void __wrap_aead_seal(struct aead_ctx *c, const struct aead_key *k, uint64_t ctr56, uint8_t *p,
+		      size_t n, uint8_t *tag);
+void __real_dataplane_receive(struct dp_thread *t, uint8_t *d, size_t n, const struct addr *from,
+			      nsec_t now, struct dp_result *ret);
+void __wrap_dataplane_receive(struct dp_thread *t, uint8_t *d, size_t n, const struct addr *from,
+			      nsec_t now, struct dp_result *ret);
+
+void __wrap_aead_seal(struct aead_ctx *c, const struct aead_key *k, uint64_t ctr56, uint8_t *p,
+		      size_t n, uint8_t *tag)
+{
+	uint64_t i = (ctr56 - watched_first) & COUNTER_MASK;
+
+	if (k == watched && i < sizeof(seals) / sizeof(seals[0]))
+		atomic_fetch_add(&seals[i], 1);
+	__real_aead_seal(c, k, ctr56, p, n, tag);
+}
+
+void __wrap_dataplane_receive(struct dp_thread *t, uint8_t *d, size_t n, const struct addr *from,
+			      nsec_t now, struct dp_result *ret)
+{
+	__real_dataplane_receive(t, d, n, from, now, ret);
+	if (ret->action == DP_HANDOVER)
+		atomic_fetch_add(&handed_over, 1);
+	else
+		atomic_fetch_add(&judged[t->worker], 1);
+}
+
+static void watch(const struct aead_key *k, uint64_t first)
+{
+	for (unsigned i = 0; i < 2 * COUNTERS; i++)
+		seals[i] = 0;
+	judged[0] = judged[1] = handed_over = 0;
+	watched_first = first;
+	watched = k;
+}
+
+/* Whatever is judged later than these was sent later: each source's last datagram, one counter
+ * each. */
+static void flush_sources(struct lab *l)
+{
+	const unsigned first = REPEATED;
+
+	for (unsigned s = 0; s < SOURCES; s++) {
+		send_forward(l, s, first + s);
+		send_backward(l, s, first + s);
+	}
+	settle(l, first, first + SOURCES);
+	turn(l, 0);
+}
+
+/* A round's counters from every source, in an order that differs from source to source. */
+static void flood(struct lab *l, unsigned round)
+{
+	const unsigned first = round * PER_ROUND;
+
+	for (unsigned s = 0; s < SOURCES; s++) {
+		for (unsigned j = 0; j < PER_ROUND; j++) {
+			unsigned i = first + (j * 5 + s + round) % PER_ROUND;
+			send_forward(l, s, i);
+			send_backward(l, (s + j) % SOURCES, i);
+		}
+		if (s == SOURCES / 2)
+			move_client(l, round);
+		if (s % 8 == 7)
+			turn(l, 0);
+	}
+	settle(l, first, first + PER_ROUND);
+}
+
+/* --- tests --- */
+
+static void check_once(const struct lab *l)
+{
+	for (unsigned i = 0; i < COUNTERS; i++) {
+		assert_int_equal(l->forward[i], 1);
+		assert_int_equal(l->backward[i], 1);
+		assert_int_equal(seals[i], 1);
+	}
+}
+
+static void relay_with_owners(unsigned owner_a, unsigned owner_b)
+{
+	uint64_t drops[DROP_COUNT];
+	struct lab l;
+
+	lab_init(&l, owner_a, owner_b, NULL);
+	watch(&l.c->kb, FIRST);
+	for (unsigned round = 0; round < ROUNDS; round++)
+		flood(&l, round);
+	flush_sources(&l);
+	check_once(&l);
+	engine_drops(l.engine, drops);
+	/* The attack took place: both workers read, copies were refused by the windows alone. */
+	assert_true(handed_over > REPEATED);
+	assert_true(judged[owner_a] > REPEATED && judged[owner_b] > REPEATED);
+	assert_true(drops[DROP_DATA_REPLAY] > (uint64_t)REPEATED * SOURCES);
+	assert_int_equal(drops[DROP_DATA_OPEN] + drops[DROP_HEADER] + drops[DROP_CIRCUIT_LINK], 0);
+	assert_true(l.foreign > 0);
+	send_forward(&l, 0, 0);
+	lab_done(&l);
+}
+
+static void two_workers_seal_each_counter_once(void **state)
+{
+	(void)state;
+	relay_with_owners(0, 1);
+	relay_with_owners(1, 0);
+	relay_with_owners(1, 1);
+}
+
+/* An exit: each plain arrives once; its answers, sealed on the worker, and the control thread's
+ * words share one counter and never a number. */
+static _Atomic unsigned delivered[COUNTERS];
+
+static void echo(void *arg, struct worker *w, struct hop_dir *end, struct pkt *k)
+{
+	uint32_t i = load_be32(k->data + 1);
+
+	(void)arg;
+	if (i < COUNTERS)
+		atomic_fetch_add(&delivered[i], 1);
+	k->len = CONTENT;
+	worker_to_circuit(w, end->owner, k);
+}
+
+static unsigned control_says(struct lab *l, unsigned n)
+{
+	uint8_t d[DATAGRAM_MAX];
+	const struct addr *to = atomic_load(&l->a->remote);
+
+	for (unsigned i = 0; i < n; i++) {
+		memset(d, 0, sizeof(d));
+		size_t bytes = circuit_seal(l->env->dp, l->c, d, CONTENT, 0, PAD_NONE);
+		assert_true(bytes > 0);
+		l->env->send(l->env->arg, to, d, bytes);
+	}
+	return n;
+}
+
+/* Send counter i from sources [from, to) until it is delivered. */
+static void deliver(struct lab *l, unsigned i, unsigned from, unsigned to)
+{
+	for (unsigned s = from; s < to; s++)
+		send_forward(l, s, i);
+	for (int waited = 0; !delivered[i]; waited += AGAIN_MS) {
+		assert_true(waited < PATIENCE_MS);
+		if (!turn(l, AGAIN_MS) && !delivered[i])
+			send_forward(l, from, i);
+	}
+	turn(l, 0);
+}
+
+static void check_delivered(const struct lab *l, unsigned said)
+{
+	unsigned sealed = 0;
+
+	for (unsigned i = 0; i < COUNTERS; i++)
+		assert_int_equal(delivered[i], 1);
+	for (unsigned i = 0; i < 2 * COUNTERS; i++) {
+		assert_true(seals[i] <= 1 && l->backward[i] <= 1);
+		sealed += seals[i];
+	}
+	assert_int_equal(sealed, COUNTERS + said);
+	assert_true(handed_over > REPEATED);
+}
+
+static void two_workers_deliver_each_counter_once(void **state)
+{
+	const struct engine_inner_ops inner = {NULL, echo, NULL};
+	unsigned said = 0;
+	struct lab l;
+
+	(void)state;
+	for (unsigned i = 0; i < COUNTERS; i++)
+		delivered[i] = 0;
+	lab_init(&l, 1, 0, &inner);
+	watch(&l.c->kb, FIRST);
+	for (unsigned i = 0; i < REPEATED; i++) {
+		said += control_says(&l, 1);
+		deliver(&l, i, 0, SOURCES);
+	}
+	for (unsigned s = 0; s < SOURCES; s++)
+		deliver(&l, REPEATED + s, s, s + 1);
+	check_delivered(&l, said);
+	lab_done(&l);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(two_workers_seal_each_counter_once),
+		cmocka_unit_test(two_workers_deliver_each_counter_once),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,55 @@
+/* tests/hostile/workers_lab.h - a real engine with two workers on loopback, one circuit published, and both of the
+ * circuit's neighbours, who send from 64 source ports. For test_two_workers.c, whose assertions (cmocka) it shares.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include "engine/engine.h"
+
+#define SOURCES	    64
+#define ROUNDS	    8
+#define PER_ROUND   8 /* counters of each direction */
+#define REPEATED    (ROUNDS * PER_ROUND)
+#define COUNTERS    (REPEATED + SOURCES) /* and one for each source at the end */
+#define CONTENT	    200
+#define FIRST	    UINT64_C(0x00123456789abc)
+#define OFFSET_F    UINT64_C(0x111111111111)
+#define OFFSET_B    UINT64_C(0x222222222222)
+#define CLIENT_CID  0x0c11e117u
+#define NEXT_CID    0x00000e17u
+#define PATIENCE_MS 10000
+#define AGAIN_MS    20
+#define KEY_ALIGN   64
+
+struct lab {
+	struct event_base *base;
+	struct engine *engine;
+	struct onion_env *env;
+	struct link_data *a, *b; /* towards the client, towards the next relay */
+	struct circuit *c;
+	struct aead_ctx *aead;
+	struct addr engine_addr;
+	int source[SOURCES];
+	int client[2],
+		next; /* where the relay sends; the client's link moves between two addresses */
+	unsigned forward[2 * COUNTERS], backward[2 * COUNTERS]; /* how often each counter arrived */
+	unsigned foreign;
+};
+
+/* A relay with links owned by these workers; with `inner` an exit. The client's counters start at FIRST. */
+void lab_init(struct lab *l, unsigned owner_a, unsigned owner_b, const struct engine_inner_ops *inner);
+/* Takes circuit and links out while the workers run, then ends all. */
+void lab_done(struct lab *l);
+/* The client's datagram, or the next relay's, with counter FIRST + i, from this source port. Forward copies are
+ * equal, since another body would not verify; backward each source has other bytes. */
+void send_forward(const struct lab *l, unsigned source, unsigned i);
+void send_backward(const struct lab *l, unsigned source, unsigned i);
+/* Let the control thread work and take what came, for at most ms. False: nothing came. */
+bool turn(struct lab *l, int ms);
+/* Until counters [from, to) arrived in both directions. What a full socket buffer lost is sent again. */
+void settle(struct lab *l, unsigned from, unsigned to);
+/* The client's link moves to its other address while workers send there. */
+void move_client(struct lab *l, unsigned round);
+/* aead_seal itself: the test watches it by the linker's --wrap and does not count its own. */
+void __real_aead_seal(struct aead_ctx *c, const struct aead_key *k, uint64_t ctr56, uint8_t *p, size_t n,
+		      uint8_t *tag);
