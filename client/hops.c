@@ -168,7 +168,9 @@ static void remember_failed(struct client *c, const uint8_t id[32], nsec_t now)
 }
 
 /* `hop` said no (or the one after it was down): avoid it for a while. When nobody knows who was
- * silent, any hop but the exit may be it; each is avoided. Never the exit: the user named it. */
+ * silent, any hop but the exit may be it; each is avoided. Never the exit: the user named it. A
+ * guard that answers is not the one that fell out of a path that worked: without it the next
+ * standby would run through the other path's guard. */
 void hops_on_failed(struct client *c, const struct path *p, int hop, nsec_t now)
 {
 	unsigned n = path_hops(p), first = 0, last = n - 1;
@@ -177,6 +179,8 @@ void hops_on_failed(struct client *c, const struct path *p, int hop, nsec_t now)
 		first = (unsigned)hop;
 		last = (unsigned)hop + 2;
 	}
+	if (hop < 0 && path_ready_at(p) && path_guard_answers(p, now))
+		first = 1;
 	for (unsigned i = first; i < last && i + 1 < n; i++)
 		remember_failed(c, path_hop(p, i)->target.id, now);
 	if (n > 1 && hop <= 0)

@@ -385,6 +385,13 @@ uint16_t path_max_dgram(const struct path *p)
 	return p->max_dgram;
 }
 
+bool path_guard_answers(const struct path *p, nsec_t now)
+{
+	return p->link && link_is_up(p->link) &&
+	       now - atomic_load_explicit(&link_data_of(p->link)->last_rx, memory_order_relaxed) <
+		       GUARD_ANSWERS_NSEC;
+}
+
 uint32_t path_number(const struct path *p)
 {
 	return p->number;

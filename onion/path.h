@@ -12,6 +12,8 @@
 #define PATH_RESEND_1_NSEC (1 * NSEC_PER_SEC)
 #define PATH_RESEND_2_NSEC (2500 * NSEC_PER_MSEC)
 #define PATH_GIVE_UP_NSEC  (6 * NSEC_PER_SEC)
+/* A link that is silent for a second is PINGed: with this much more for the PONG. */
+#define GUARD_ANSWERS_NSEC (1500 * NSEC_PER_MSEC)
 
 enum path_state { PATH_LINKING, PATH_BUILDING, PATH_READY, PATH_CLOSED };
 
@@ -73,6 +75,8 @@ nsec_t path_built_in(const struct path *p);  /* BUILD to reply */
 /* When its lifetime without the grace is over; 0 as soon as a key is so much used that the path is to be rebuilt. */
 nsec_t path_expires_at(const struct path *p);
 uint16_t path_max_dgram(const struct path *p); /* full size that no hop's word forbids, rounded down */
+/* Something verified on the link to the first hop lately: when the path is silent, it is a later hop. */
+bool path_guard_answers(const struct path *p, nsec_t now);
 uint32_t path_number(const struct path *p);  /* 1, 2, 3 ... for logs */
 void *path_user(const struct path *p);
 void path_set_user(struct path *p, void *user);
