@@ -13,8 +13,9 @@
 #define MEMBERS_MOST	   8
 #define REPEATS		   3 /* after 1, 2, 4 s */
 #define OPAQUE_BYTES	   8
-#define QUESTION_BODY_MOST 128 /* AUTH has 99, BIND 52 */
-#define PINGS_KEPT	   4   /* in flight on one path */
+#define QUESTION_BODY_MOST 128		/* AUTH has 99, BIND 52 */
+#define PINGS_KEPT	   4		/* in flight on one path */
+#define UPDATE_GAP_NSEC	   NSEC_PER_SEC /* each changes the host, which is dear */
 
 /* The question goes out at 0, 1, 2 and 4 s; at 8 s the path is called silent. */
 static const nsec_t repeat_gap_s[REPEATS + 1] = {1, 1, 2, 4};
@@ -48,6 +49,7 @@ struct session_client {
 	struct sign_keypair token;
 	bool has_token, granted;
 	struct msg_grant grant;
+	nsec_t next_update; /* those before it are dropped */
 	uint8_t rs[32];
 	struct member member[MEMBERS_MOST];
 };
@@ -387,6 +389,11 @@ static void on_update(struct session_client *s, struct member *m, const struct m
 		drop(s, DROP_SESSION_STATE);
 		return;
 	}
+	if (k->now < s->next_update) {
+		drop(s, DROP_SESSION_STATE);
+		return;
+	}
+	s->next_update = k->now + UPDATE_GAP_NSEC;
 	(void)take_grant(s, &g, k->now); /* when refused, on_closed was told */
 }
 

@@ -441,6 +441,14 @@ static void session_client_takes_updates(void **state)
 	exit_grants(w, p, 0, SESSION_UPDATE, &other);
 	exit_says(w, p, SESSION_UPDATE, 0, "abc", 3, FULL);
 	assert_int_equal(w->grants, 2);
+	g.mtu = 1290;
+	for (unsigned i = 0; i < 50; i++) /* a hostile exit's: each would change the host */
+		exit_grants(w, p, 0, SESSION_UPDATE, &g);
+	assert_int_equal(w->grants, 2);
+	w->now += NSEC_PER_SEC;
+	exit_grants(w, p, 0, SESSION_UPDATE, &g);
+	assert_int_equal(w->grants, 3);
+	w->now += NSEC_PER_SEC;
 	struct path *q = world_path(w);
 	session_client_join(w->client, q, 5, w->now);
 	w->refuse_grant = true;
