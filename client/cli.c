@@ -168,12 +168,12 @@ static int first_line(int fd, char token[TOKEN_MAX_BYTES + 1])
 
 	while (n <= TOKEN_MAX_BYTES && (r = read(fd, token + n, 1)) > 0 && token[n] != '\n')
 		n++;
-	if (n > TOKEN_MAX_BYTES || n == 0) {
+	if (n > 0 && n <= TOKEN_MAX_BYTES && token[n - 1] == '\r')
+		n--;
+	if (n > TOKEN_MAX_BYTES || n == 0 || memchr(token, 0, n)) {
 		wipe(token, TOKEN_MAX_BYTES + 1);
 		return -EINVAL;
 	}
-	if (token[n - 1] == '\r')
-		n--;
 	token[n] = 0;
 	return 0;
 }
@@ -186,7 +186,8 @@ static int token_from_fd(struct cli *c, int fd, const char *what)
 		c->tokens++;
 		return 0;
 	}
-	snprintf(line, sizeof(line), "no token on the first line of %s: it must hold 1 to %d bytes",
+	snprintf(line, sizeof(line),
+		 "no token on the first line of %s: it must hold 1 to %d bytes, none of them 0",
 		 what, TOKEN_MAX_BYTES);
 	return cli_fail(CLI_USAGE, line);
 }

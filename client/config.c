@@ -66,10 +66,22 @@ static const char *read_padding(const char *value, void *to, const void *arg)
 	return NULL;
 }
 
+/* The kernel's own tables are no place for ours (routing/host.h). */
+static const char *read_table(const char *value, void *to, const void *arg)
+{
+	uint32_t table;
+
+	if (config_u32(value, &table, arg) || (table >= 252 && table <= 255))
+		return "a number from 1 to 4294967295 other than 252 to 255";
+	*(uint32_t *)to = table;
+	return NULL;
+}
+
 static const char *read_interface(const char *value, void *to, const void *arg)
 {
 	(void)arg;
-	if (!*value || strlen(value) >= IFNAMSIZ || strpbrk(value, "/ \t%:"))
+	if (!*value || strlen(value) >= IFNAMSIZ || strpbrk(value, "/ \t%:") ||
+	    !strcmp(value, ".") || !strcmp(value, ".."))
 		return "an interface name of 1 to 15 characters";
 	strcpy(to, value);
 	return NULL;
@@ -83,7 +95,7 @@ static const struct config_row rows[] = {
 	ROW("network", config_path, network, SIZE_OF(network)),
 	ROW("interface", read_interface, interface, NULL),
 	ROW("resolv-conf", config_path, resolv_conf, SIZE_OF(resolv_conf)),
-	ROW("table", config_u32, table, &number_range),
+	ROW("table", read_table, table, &number_range),
 	ROW("mark", config_u32, mark, &number_range),
 	ROW("workers", config_u32, workers, &workers_range),
 	ROW("engine", read_engine, engine, NULL),

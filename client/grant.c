@@ -58,6 +58,8 @@ const char *grant_judge(const struct msg_grant *g, const struct prefix *local, s
 	if (g->mtu < (g->lease6.family ? MTU_LEAST_V6 : MTU_LEAST_V4))
 		return "the exit granted an MTU that is too small";
 	for (unsigned i = 0; i < g->ndns; i++) {
+		if (!g->dns[i].family)
+			return "the exit granted a DNS server without an address";
 		if (is_on_link(&g->dns[i]) || is_local(&g->dns[i], local, nlocal))
 			return "the exit granted a DNS server in a network that this machine is on";
 		if (addr_equal_ip(&g->dns[i], &g->lease4) || addr_equal_ip(&g->dns[i], &g->lease6))

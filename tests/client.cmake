@@ -1,0 +1,6 @@
+unit_test(client_config client_parts)
+unit_test(grant client_parts)
+# With a worker of its own: engine/ is not linked in.
+unit_test(client_inner onion tun base)
+target_sources(test_client_inner PRIVATE ${CMAKE_SOURCE_DIR}/client/inner.c)
+target_link_libraries(test_client_inner PRIVATE PkgConfig::JANSSON)
