@@ -253,7 +253,7 @@ void send_backward(const struct lab *l, unsigned source, unsigned i)
 
 /* Take what arrived at fd, headers opened with `key`, and count it by counter less offset. */
 static void take(struct lab *l, int fd, const struct link_data *out, uint32_t circuit,
-		 uint64_t offset, unsigned counts[2 * COUNTERS])
+		 uint64_t offset, unsigned counts[NUMBERS])
 {
 	uint8_t d[2048];
 	struct header h;
@@ -265,7 +265,7 @@ static void take(struct lab *l, int fd, const struct link_data *out, uint32_t ci
 		assert_true(header_open(l->aead, &out->tx, d + LINK_ID_BYTES, &h));
 		assert_int_equal(h.circuit_id, circuit);
 		uint64_t i = (h.ctr - offset - FIRST) & COUNTER_MASK;
-		assert_true(i < UINT64_C(2) * COUNTERS);
+		assert_true(i < NUMBERS);
 		counts[i]++;
 	}
 }

@@ -11,6 +11,7 @@
 #define PER_ROUND   8 /* counters of each direction */
 #define REPEATED    (ROUNDS * PER_ROUND)
 #define COUNTERS    (REPEATED + SOURCES) /* and one for each source at the end */
+#define NUMBERS      16384 /* counters that are watched, from FIRST on */
 #define CONTENT	    200
 #define FIRST	    UINT64_C(0x00123456789abc)
 #define OFFSET_F    UINT64_C(0x111111111111)
@@ -32,7 +33,7 @@ struct lab {
 	int source[SOURCES];
 	int client[2],
 		next; /* where the relay sends; the client's link moves between two addresses */
-	unsigned forward[2 * COUNTERS], backward[2 * COUNTERS]; /* how often each counter arrived */
+	unsigned forward[NUMBERS], backward[NUMBERS]; /* how often each counter arrived */
 	unsigned foreign;
 };
 
