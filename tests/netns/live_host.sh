@@ -77,6 +77,23 @@ expect 9 on client1 setpriv --inh-caps=-all --bounding-set=-all sispopnetd
 matches "the sentence" "$(cat "$OUT")" "CAP_NET_ADMIN.*root"
 same_state client1 "$TMP/before"
 
+step "2: a network file with a mistake, whoever reads it: file and line"
+for change in '2i colour = blue' 's/^k = .*/k = 0/' 's/^id = .*/id = here/' 's,http://,https://,' '/^authority/d' \
+	's/^consensus-interval = .*/consensus-interval = never/' '$a subnet-rule = perhaps'; do
+	sed "$change" "$RUN/network.conf" >"$TMP/network.conf"
+	for host in client1 relay1 auth1; do
+		case $host in
+		client1) file=client command=(sispopnetd) ;;
+		relay1) file=relay command=(sispopnet-relay run) ;;
+		auth1) file=authority command=(sispopnet-authority run) ;;
+		esac
+		sed "s,^network = .*,network = $TMP/network.conf," "$RUN/$host/$file.ini" >"$TMP/$file.ini"
+		expect 2 on $host "${command[@]}" --config "$TMP/$file.ini"
+		matches "$change at $host" "$(cat "$OUT")" "$TMP/network.conf:[0-9]+: "
+		same "lines" "$(wc -l <"$OUT")" 1
+	done
+done
+
 step "a state folder that is full: said, nothing half-written, and the daemon works"
 alone "mount -t tmpfs -o size=8k,mode=700 none $folder/state; echo ready >$folder/state/ready;
 	head -c 4096 /dev/zero >$folder/state/filler"
