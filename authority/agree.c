@@ -314,12 +314,12 @@ static bool may_begin_early(const struct authority *a, uint64_t serial)
 /* Test the relays whose time has come. */
 static void probe_due(struct authority *a, uint64_t now_s)
 {
+	bool full[2] = {false, false}; /* of those that answered once, of those that never did */
 	for (size_t i = 0; i < a->relays.n; i++) {
 		struct known_relay *r = a->relays.relay[i];
-		if (r->probing || now_s < r->probe_at)
-			continue;
-		if (probe_relay(a, r, now_s))
-			return; /* no more at once */
+		bool is_new = !r->answered;
+		if (!r->probing && now_s >= r->probe_at && !full[is_new])
+			full[is_new] = probe_relay(a, r, now_s) != 0;
 	}
 }
 
@@ -328,6 +328,8 @@ static void on_second(struct authority *a, uint64_t now_s)
 	uint64_t interval = authority_interval(a);
 	probe_due(a, now_s);
 	relays_tick(&a->relays, now_s);
+	if (relays_mark_crowded(&a->relays, now_s, authority_within(a)))
+		log_error("there is no memory to count the relays of each address");
 	if (a->in_round)
 		return;
 	if (now_s / interval > a->slot) {

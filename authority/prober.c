@@ -11,7 +11,7 @@
 #define TIMER_MS 100
 
 struct slot_of {
-	bool used;
+	bool used, is_new;
 	struct probe probe;
 	struct addr addr;
 	struct onion_key key;
@@ -197,15 +197,18 @@ void prober_close(struct prober *p)
 }
 
 int prober_start(struct prober *p, const uint8_t id[32], const struct onion_key *key,
-		 const struct addr *a)
+		 const struct addr *a, bool is_new)
 {
-	unsigned i = 0;
-	while (i < PROBES_MAX && p->slot[i].used)
-		i++;
-	if (i == PROBES_MAX)
+	struct slot_of *s = NULL;
+	unsigned new = 0;
+	for (unsigned i = 0; i < PROBES_MAX; i++) {
+		if (!p->slot[i].used)
+			s = &p->slot[i];
+		new += p->slot[i].used && p->slot[i].is_new;
+	}
+	if (!s || (is_new && new >= PROBES_NEW))
 		return -EBUSY;
-	struct slot_of *s = &p->slot[i];
-	*s = (struct slot_of){.used = true, .addr = *a, .key = *key};
+	*s = (struct slot_of){.used = true, .is_new = is_new, .addr = *a, .key = *key};
 	memcpy(s->probe.id, id, 32);
 	try_once(p, s);
 	arm(p);

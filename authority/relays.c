@@ -54,13 +54,13 @@ static void remove_at(struct relays *t, size_t at)
 	t->n--;
 }
 
-/* The one that never answered and came first makes room. One under test has somebody waiting for
- * it. */
+/* The one that never answered, or is crowded, and came first makes room. One under test has
+ * somebody waiting for it. */
 static bool make_room(struct relays *t)
 {
 	size_t worst = t->n;
 	for (size_t i = 0; i < t->n; i++)
-		if (!t->relay[i]->answered && !t->relay[i]->probing &&
+		if ((!t->relay[i]->answered || t->relay[i]->crowded) && !t->relay[i]->probing &&
 		    (worst == t->n || t->relay[i]->heard < t->relay[worst]->heard))
 			worst = i;
 	if (worst == t->n)
@@ -185,6 +185,52 @@ bool relay_is_running(const struct known_relay *r, uint64_t now_s, uint64_t with
 	return r->answered && now_s <= r->answered + within_s && now_s < r->d.valid_until;
 }
 
+/* An address of one relay, cut to what counts as one. */
+struct place {
+	uint8_t key[8]; /* family, 4 or 7 bytes */
+	struct known_relay *relay;
+};
+
+static int by_key_and_id(const void *a, const void *b)
+{
+	const struct place *x = a, *y = b;
+	int order = memcmp(x->key, y->key, sizeof(x->key));
+	return order ? order : memcmp(x->relay->id, y->relay->id, 32);
+}
+
+static size_t add_place(struct place *to, struct known_relay *r, const struct addr *a)
+{
+	if (!a->family)
+		return 0;
+	*to = (struct place){.key = {a->family}, .relay = r};
+	memcpy(to->key + 1, a->ip, a->family == 4 ? 4 : 7);
+	return 1;
+}
+
+int relays_mark_crowded(struct relays *t, uint64_t now_s, uint64_t within_s)
+{
+	struct place *place = t->per_address ? calloc(2 * t->n + 1, sizeof(*place)) : NULL;
+	size_t n = 0, same = 0;
+	if (!place)
+		return t->per_address ? -ENOMEM : 0;
+	for (size_t i = 0; i < t->n; i++) {
+		struct known_relay *r = t->relay[i];
+		r->crowded = false;
+		if (!relay_is_running(r, now_s, within_s))
+			continue;
+		n += add_place(&place[n], r, &r->d.v4);
+		n += add_place(&place[n], r, &r->d.v6);
+	}
+	qsort(place, n, sizeof(*place), by_key_and_id);
+	for (size_t i = 0; i < n; i++) {
+		bool again = i && !memcmp(place[i].key, place[i - 1].key, sizeof(place[i].key));
+		same = again ? same + 1 : 1;
+		place[i].relay->crowded |= same > t->per_address;
+	}
+	free(place);
+	return 0;
+}
+
 const struct known_descriptor *relay_descriptor_for(const struct known_relay *r, uint64_t serial,
 						    uint64_t margin_s, const uint8_t *listed)
 {
@@ -234,7 +280,7 @@ int relays_vote(const struct relays *t, struct vote *v, uint64_t now_s, uint64_t
 		const struct consensus_relay *listed =
 			early && current ? consensus_find(current, r->id) : NULL;
 		struct descriptor d;
-		if (!relay_is_running(r, now_s, within_s) ||
+		if (!relay_is_running(r, now_s, within_s) || r->crowded ||
 		    is_revoked((const uint8_t(*)[32])v->revoked, v->nrevoked, r->id))
 			continue;
 		const struct known_descriptor *k =
@@ -252,7 +298,7 @@ bool relays_have_new(const struct relays *t, uint64_t now_s, uint64_t within_s,
 		     const struct consensus *current, const uint8_t (*revoked)[32], size_t nrevoked)
 {
 	for (size_t i = 0; i < t->n; i++)
-		if (relay_is_running(t->relay[i], now_s, within_s) &&
+		if (relay_is_running(t->relay[i], now_s, within_s) && !t->relay[i]->crowded &&
 		    !is_revoked(revoked, nrevoked, t->relay[i]->id) &&
 		    !(current && consensus_find(current, t->relay[i]->id)))
 			return true;

@@ -40,12 +40,16 @@ struct known_relay {
 	uint64_t heard;	   /* when the newest came */
 	uint64_t probe_at; /* when to test it next */
 	bool probing;
+	bool crowded; /* one too many of its address: see relays_mark_crowded() */
 };
 
 struct relays {
 	struct known_relay **relay; /* by ID */
 	size_t n, most;
+	unsigned per_address; /* listed of one IPv4 /32 or IPv6 /56; 0: any number */
 };
+
+#define RELAYS_PER_ADDRESS 4
 
 int relays_init(struct relays *t, size_t most) __attribute__((warn_unused_result));
 void relays_done(struct relays *t);
@@ -68,6 +72,11 @@ enum take relays_take(struct relays *t, const uint8_t *p, size_t n, uint64_t now
 		      struct known_relay **ret_relay);
 /* Out with those that expired or were silent too long. */
 void relays_tick(struct relays *t, uint64_t now_s);
+/* Mark those that run beyond per_address at one address, the lowest IDs aside: they are not listed,
+ * and make room like those that never answered. So nobody fills the directory from one machine. 0
+ * or -ENOMEM (the marks stay). */
+int relays_mark_crowded(struct relays *t, uint64_t now_s, uint64_t within_s)
+	__attribute__((warn_unused_result));
 /* A test of one address ended. When nothing is left unknown the relay's `answered` is set if it is
  * alive. */
 void relay_on_probe(struct known_relay *r, unsigned family, enum reach result, uint64_t now_s);
@@ -78,12 +87,13 @@ bool relay_is_running(const struct known_relay *r, uint64_t now_s, uint64_t with
  * and still valid. */
 const struct known_descriptor *relay_descriptor_for(const struct known_relay *r, uint64_t serial,
 						    uint64_t margin_s, const uint8_t *listed);
-/* Fill v's relays: those that run and are not revoked. With `early`, those that `current` lists
+/* Fill v's relays: those that run and are neither revoked nor crowded. With `early`, those that `current` lists
  * keep the descriptor that it names. 0 or -ENOMEM. */
 int relays_vote(const struct relays *t, struct vote *v, uint64_t now_s, uint64_t within_s,
 		uint64_t margin_s, const struct consensus *current, bool early)
 	__attribute__((warn_unused_result));
-/* Does one run that `current` (may be NULL) does not list and `revoked` (sorted) does not name? */
+/* Does one run that is not crowded, that `current` (may be NULL) does not list and `revoked`
+ * (sorted) does not name? */
 bool relays_have_new(const struct relays *t, uint64_t now_s, uint64_t within_s,
 		     const struct consensus *current, const uint8_t (*revoked)[32],
 		     size_t nrevoked);

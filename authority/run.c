@@ -164,6 +164,7 @@ static int open_all(struct authority *a, char *err)
 		snprintf(err, CONFIG_ERROR_BYTES, "there is no memory for max-relays");
 		return e;
 	}
+	a->relays.per_address = a->net.params.v[PARAM_SUBNET_RULE] ? RELAYS_PER_ADDRESS : 0;
 	e = store_open(a, err);
 	if (!e)
 		e = open_loop(a, err);

@@ -39,7 +39,7 @@ int probe_relay(struct authority *a, struct known_relay *r, uint64_t now_s)
 	for (unsigned i = 0; i < 2; i++) {
 		if (!at[i].family)
 			continue;
-		if (prober_start(a->prober, id, &copy, &at[i])) {
+		if (prober_start(a->prober, id, &copy, &at[i], !r->answered)) {
 			if (i)
 				r->reach6 =
 					REACH_DEAD; /* so that the end of the other one ends it */

@@ -143,7 +143,7 @@ def network(authorities, k, **more):
     rows = "".join(a.line for a in authorities)
     rows += "".join(f"{key.replace('_', '-')} = {value}\n" for key, value in more.items())
     with open(f"{work}/network.conf", "w", encoding="ascii") as file:
-        file.write(f"[network]\nid = {NET_ID}\nk = {k}\n{rows}")
+        file.write(f"[network]\nid = {NET_ID}\nk = {k}\nsubnet-rule = no\n{rows}")
 
 
 def relays(count, exits, seed, authorities):

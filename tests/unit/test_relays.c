@@ -138,6 +138,51 @@ static void relays_vote_for_what_all_have_had_time_to_get(void **state)
 	relays_done(&t);
 }
 
+static unsigned listed(const struct relays *t)
+{
+	struct vote *v = calloc(1, sizeof(*v));
+	v->serial = NOW;
+	assert_int_equal(relays_vote(t, v, NOW, 60, 0, NULL, false), 0);
+	unsigned n = v->nrelays;
+	vote_free(v);
+	return n;
+}
+
+/* One machine with many IDs: a few are listed, and the others hold no place against newcomers. */
+static void relays_of_one_address_are_few(void **state)
+{
+	(void)state;
+	struct sample s;
+	struct relays t;
+	sample_init(&s, 57, 1, 1, 8, 1);
+	assert_int_equal(relays_init(&t, 7), 0);
+	t.per_address = 4;
+	for (unsigned i = 0; i < 7; i++) {
+		assert_int_equal(tell(&s, &t, i, NOW), TAKE_NEW);
+		answer(&t, &s, i, REACH_ALIVE, REACH_ALIVE);
+		struct known_relay *r = relays_find(&t, s.id[i].public_key);
+		r->d.v4 = addr_from_ip((const uint8_t[4]){192, 0, 2, i == 0 ? 1 : 2}, 4,
+				       (uint16_t)(1000 + i));
+		r->d.v6 = (struct addr){0};
+	}
+	assert_int_equal(relays_mark_crowded(&t, NOW, 60), 0);
+	assert_int_equal(listed(&t), 1 + 4);
+	assert_false(relays_find(&t, s.id[0].public_key)->crowded);
+	assert_int_equal(tell(&s, &t, 7, NOW), TAKE_NEW); /* a crowded one made room */
+	assert_int_equal(t.n, 7);
+	for (size_t i = 0; i < t.n; i++) /* an address in IPv6 counts as well, by its /56 */
+		t.relay[i]->d.v6 = addr_from_ip(
+			(const uint8_t[16]){0x20, 1, 0xd, 0xb8, 0, 0, 0, (uint8_t)i}, 16, 1);
+	assert_int_equal(relays_mark_crowded(&t, NOW, 60), 0);
+	assert_int_equal(listed(&t), 4);
+	t.per_address = 0; /* subnet-rule = no */
+	for (size_t i = 0; i < t.n; i++)
+		t.relay[i]->crowded = false;
+	assert_int_equal(relays_mark_crowded(&t, NOW, 60), 0);
+	assert_int_equal(listed(&t), 6);
+	relays_done(&t);
+}
+
 static void relays_vote_lists_who_runs(void **state)
 {
 	(void)state;
@@ -201,6 +246,7 @@ int main(void)
 		cmocka_unit_test(relays_stay_bounded),
 		cmocka_unit_test(relays_run_when_all_that_can_be_reached_answers),
 		cmocka_unit_test(relays_vote_for_what_all_have_had_time_to_get),
+		cmocka_unit_test(relays_of_one_address_are_few),
 		cmocka_unit_test(relays_vote_lists_who_runs),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
