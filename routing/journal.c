@@ -12,6 +12,7 @@
 
 #define JOURNAL_VERSION	   1
 #define JOURNAL_BYTES_MAX  (8 << 20)
+#define JOURNAL_BYTES_FULL (JOURNAL_BYTES_MAX / 2) /* the rest is for what undoing writes */
 #define JOURNAL_OPEN_TRIES 16
 #define BOOT_ID_BYTES	   40
 
@@ -371,6 +372,13 @@ int journal_begin(struct journal *j, const char *kind, bool keep, json_t *what, 
 {
 	if (!what)
 		return routing_fail(err, -ENOMEM, "There is no memory for the undo journal.");
+	if (j->size > JOURNAL_BYTES_FULL) {
+		json_decref(what);
+		return routing_fail(err, -EFBIG,
+				    "The undo journal %s has grown too long: take the tunnel down "
+				    "once, which empties it; nothing was changed.",
+				    j->path);
+	}
 	uint64_t id = j->next_id;
 	int rc = remember(j, id, kind, keep, what);
 	if (rc < 0) {

@@ -283,6 +283,37 @@ static void journal_refuses_to_begin_when_it_cannot_write(void **state)
 	journal_close(j);
 }
 
+/* Whoever makes the daemon change the host again and again (a hostile exit) does not make a journal
+ * that the next start refuses. */
+static void journal_never_outgrows_its_next_reader(void **state)
+{
+	(void)state;
+	enum { BLOB = 60000, CHANGES = 300 };
+	static char blob[BLOB];
+	struct world w = new_world();
+	struct journal *j = must_open();
+	int rc = 0;
+	(void)change(j, 1, false); /* so that it is never empty */
+	memset(blob, 'x', sizeof(blob) - 1);
+	for (int i = 0; i < CHANGES && rc == 0; i++) {
+		uint64_t id;
+		rc = journal_begin(j, "thing", false, json_pack("{s:i, s:s}", "n", 2, "b", blob),
+				   &id, err);
+		if (rc == 0)
+			journal_forget(j, id);
+	}
+	assert_int_equal(rc, -EFBIG);
+	assert_int_equal(journal_count(j), 1);
+	journal_close(j);
+	j = must_open();
+	w.there[1] = true;
+	assert_int_equal(journal_undo(j, 0, undo, &w, say, &w, err), 0);
+	assert_false(w.there[1]);
+	(void)change(j, 3, false); /* and there is room again */
+	assert_int_equal(journal_undo(j, 0, undo, &w, say, &w, err), 0);
+	journal_close(j);
+}
+
 static void journal_belongs_to_one_process_and_user(void **state)
 {
 	(void)state;
@@ -354,6 +385,7 @@ int main(void)
 		cmocka_unit_test(journal_refuses_damage_in_the_middle),
 		cmocka_unit_test(journal_drops_what_another_boot_made),
 		cmocka_unit_test(journal_refuses_to_begin_when_it_cannot_write),
+		cmocka_unit_test(journal_never_outgrows_its_next_reader),
 		cmocka_unit_test(journal_belongs_to_one_process_and_user),
 		cmocka_unit_test(journal_agrees_with_a_model),
 	};
