@@ -10,3 +10,11 @@ add_dependencies(test_cli sispopnet-vpn)
 # With a directory and paths of the test's own.
 unit_test(hops directory base PkgConfig::JANSSON)
 target_sources(test_hops PRIVATE ${CMAKE_SOURCE_DIR}/client/hops.c)
+# The state machine and its methods, with all else faked (unit/fake_client.c).
+foreach(name tunnel methods)
+	unit_test(${name} directory onion net tun base PkgConfig::JANSSON PkgConfig::EVENT)
+	target_sources(test_${name} PRIVATE unit/fake_client.c)
+	foreach(part fault grant inner methods ranges status tunnel tunnel_carrier tunnel_host)
+		target_sources(test_${name} PRIVATE ${CMAKE_SOURCE_DIR}/client/${part}.c)
+	endforeach()
+endforeach()
