@@ -206,8 +206,8 @@ static void journal_refuses_damage_in_the_middle(void **state)
 		"{\"journal\":2,\"boot\":\"x\",\"netns\":1}\n",
 		"{\"id\":0,\"kind\":\"a\",\"keep\":false,\"what\":{}}\n",
 		"{\"id\":1,\"kind\":\"a\",\"keep\":false}\n",
-		"{\"id\":1,\"kind\":\"a\",\"keep\":false,\"what\":{}}\n{\"id\":1,\"kind\":\"a\",\"keep\":"
-		"false,\"what\":{}}\n",
+		("{\"id\":1,\"kind\":\"a\",\"keep\":false,\"what\":{}}\n"
+		 "{\"id\":1,\"kind\":\"a\",\"keep\":false,\"what\":{}}\n"),
 		"{\"redone\":1}\n",
 		"{\"done\":\"1\"}\n",
 	};
