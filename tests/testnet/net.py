@@ -363,13 +363,7 @@ def run_once(host, argv, capabilities=()):
 
 def keys_of(pairs):
     """KEY=VALUE words of the command line as lines of a config file."""
-    lines = []
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise Failure(f"'{pair}' is not KEY=VALUE")
-        lines.append((key.strip(), value.strip()))
-    return lines
+    return [tuple(word.strip() for word in pair.split("=", 1)) for pair in pairs]
 
 
 def section(name, lines, changes=()):
@@ -528,17 +522,11 @@ def build_if_old(net):
 
 
 def check_machine(net):
-    if os.geteuid() != 0:
-        raise Failure("the test network needs root: it makes network namespaces")
     missing = [tool for tool in ("ip", "setpriv", "iperf3") if not shutil.which(tool)]
     if missing:
         raise Failure(f"{', '.join(missing)} not found: scripts/build --install-packages installs them")
     if net.args.daemons and not os.path.exists("/dev/net/tun"):
         raise Failure("there is no /dev/net/tun: load the module with `modprobe tun`")
-    limits = {"relays": 70, "exits": 20, "authorities": 9, "clients": 20}
-    for name, most in limits.items():
-        if not 0 <= getattr(net.args, name) <= most:
-            raise Failure(f"--{name} is a number from 0 to {most}")
 
 
 def up(net):
@@ -676,8 +664,7 @@ def logs(net):
 
 def status(net):
     """One line a daemon; 0 when all that should run do."""
-    if not supervisor_pids(net.dir):
-        raise Failure(f"the network '{net.prefix}' is not up")
+    needs_up(net)
     rows = ask(net, {"cmd": "status"})
     for row in rows:
         state = f"pid {row['pid']}" if row["pid"] else ("starting" if row["wanted"] else "stopped")
@@ -685,11 +672,18 @@ def status(net):
     return 0 if all(row["pid"] or not row["wanted"] for row in rows) else 1
 
 
+def needs_up(net):
+    if not supervisor_pids(net.dir):
+        raise Failure(f"the network '{net.prefix}' is not up")
+
+
 def stop(net):
+    needs_up(net)
     ask(net, {"cmd": "stop", "host": net.args.host})
 
 
 def start(net):
+    needs_up(net)
     ask(net, {"cmd": "start", "host": net.args.host})
 
 
@@ -739,8 +733,30 @@ def packet_sockets(netns):
             return len(file.readlines()) - 1
 
 
+class Parser(argparse.ArgumentParser):
+    """One sentence for what is wrong."""
+
+    def error(self, message):
+        print(f"testnet: {message} (scripts/testnet --help)", file=sys.stderr)
+        sys.exit(2)
+
+
+def number_to(most):
+    def read(text):
+        if not text.isdecimal() or int(text) > most:
+            raise argparse.ArgumentTypeError(f"'{text}' is no number from 0 to {most}")
+        return int(text)
+    return read
+
+
+def pair(text):
+    if not text.partition("=")[0].strip() or "=" not in text:
+        raise argparse.ArgumentTypeError(f"'{text}' is not KEY=VALUE")
+    return text
+
+
 def arguments():
-    parser = argparse.ArgumentParser(prog="scripts/testnet")
+    parser = Parser(prog="scripts/testnet")
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb in (up, down, logs, status, stop, start, restart, impair):
         sub = verbs.add_parser(verb.__name__)
@@ -754,13 +770,13 @@ def arguments():
                 sub.add_argument(option, type=float, default=0)
             sub.add_argument("--seed", type=int, default=1)
         if verb is up:
-            sub.add_argument("--relays", type=int, default=5)
-            sub.add_argument("--exits", type=int, default=2)
-            sub.add_argument("--authorities", type=int, default=1)
-            sub.add_argument("--clients", type=int, default=1)
+            sub.add_argument("--relays", type=number_to(70), default=5)
+            sub.add_argument("--exits", type=number_to(20), default=2)
+            sub.add_argument("--authorities", type=number_to(9), default=1)
+            sub.add_argument("--clients", type=number_to(20), default=1)
             sub.add_argument("--underlay", choices=("4", "6", "both"), default="4")
             for option in ("--param", "--client-set", "--relay-set", "--exit-set"):
-                sub.add_argument(option, action="append", default=[], metavar="KEY=VALUE")
+                sub.add_argument(option, type=pair, action="append", default=[], metavar="KEY=VALUE")
             sub.add_argument("--no-daemons", dest="daemons", action="store_false", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -771,11 +787,14 @@ def main():
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(143))
     try:
+        if os.geteuid() != 0:
+            raise Failure("the test network needs root: it is made of network namespaces")
         return args.function(Net(args)) or 0
     except Failure as failure:
         print(f"testnet: {failure}", file=sys.stderr)
     except KeyboardInterrupt:
         print("testnet: interrupted", file=sys.stderr)
+        return 130
     except OSError as error:
         print(f"testnet: {error}", file=sys.stderr)
     except subprocess.TimeoutExpired as error:
