@@ -29,6 +29,8 @@ AHEAD_MOST = 65536
 CLOSE_PROTOCOL = 5
 BUILDS_PER_S = 20
 SPOOFED_INITS, SPOOFED_PER_S = 1200, 400
+FLOOD_INITS = 1800
+PROVEN_INITS = 60    # three times what one address may send in a second
 MEMORY_GROWTH_MOST_KB = 8 * 1024
 # RFC 1122 3.2.2: no ICMP errors about these
 NOT_ONE_HOST = ("127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "ff02::1")
@@ -47,6 +49,8 @@ class Lab:
         self.relays = {row["host"]: relays[id_of_name(row["name"])]
                        for row in self.info["relays"] + self.info["exits"]}
         self.hosts = [self.relays[host] for host in ("relay1", "relay2", "exit1")]
+        self.silent, self.silent_since = self.path(), time.monotonic()
+        self.links = []    # that of the silent path is none of an attack
         self.exit = self.info["exits"][0]
         self.web4, self.web6 = self.info["web"]["address4"], self.info["web"]["address6"]
 
@@ -60,10 +64,13 @@ class Lab:
         return [drops.get(name, 0) for name in names]
 
     def memory_kb(self, host):
+        """Resident; 0 where a sanitizer keeps books of its own."""
         with open(f"{self.run}/{host}/relay.pid", encoding="ascii") as file:
             pid = int(file.read())
         with open(f"/proc/{pid}/status", encoding="ascii") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith("VmRSS:"))
+            rows = dict(line.split(":", 1) for line in file)
+        sanitized = int(rows["VmSize"].split()[0]) > 1 << 30
+        return 0 if sanitized else int(rows["VmRSS"].split()[0])
 
     def link(self, host="relay1"):
         self.links.append(Link(self.network.id, self.relays[host]).open())
@@ -184,6 +191,13 @@ def broken_inner_packets(lab):
             path.send_packet(good, kind)
     check("a broken packet was answered", not path.drain(0.2))
     still_works(path)
+
+
+def ungranted(lab):
+    """A circuit at an exit that says nothing is closed after 10 s."""
+    closed = lab.silent.link.frame(max(lab.silent_since + 12 - time.monotonic(), 0.1), CIRCUIT_CLOSE)
+    check("the circuit without a session is still there", closed)
+    check("CIRCUIT_CLOSE of another circuit", closed[:4] == lab.silent.circuit_in.to_bytes(4, "big"))
 
 
 def no_grant(lab):
@@ -328,7 +342,8 @@ def wrong_seqs(lab):
     with counted(lab, "exit1", {"session-seq": 1}):
         path.link.sock.send(path.sealed(old))
     junk = [path.control_plain(kind, 9, b"", path.size) for kind in (0, 17, 18, 20, 22, 23, 24, 26, 255)]
-    junk += [struct.pack(">BBHI", 1, AUTH, 0xffff, 9) + bytes(1364), path.control_plain(AUTH, 9, bytes(98), path.size)]
+    junk.append(struct.pack(">BBHI", 1, AUTH, 0xffff, 9) + bytes(1364))
+    junk.append(path.control_plain(AUTH, 9, bytes(98), path.size))
     with counted(lab, "exit1", {"session-format": len(junk)}):
         for plain in junk:
             path.link.sock.send(path.sealed(plain))
@@ -370,17 +385,41 @@ def fourth_auth(lab):
         check("CIRCUIT_CLOSE for another reason", closed[4] == CLOSE_PROTOCOL)
 
 
+def denied(path, reason, *words, **more):
+    try:
+        path.auth(*words, **more)
+    except Refused as error:
+        check(f"'{error}' instead of DENY {reason}", f"DENY, reason {reason}," in str(error))
+    else:
+        raise Refused(f"GRANT instead of DENY {reason}")
+
+
+def five_paths(lab):
+    """A session has four paths: a fifth takes the place of the one with the lowest prio."""
+    first = lab.session()
+    paths = [first]
+    for prio in (3, 2, 4, 5):
+        path = lab.path()
+        path.grant = first.grant
+        check("BIND is refused", path.bind(first.grant.session, first.session_key, prio) == 0)
+        paths.append(path)
+    still_works(paths[-1])
+    with counted(lab, "exit1", {"session-state": 1}):
+        first.send_packet(echo(first)[0])
+    # Data is taken on each bound path, and answered on the one with the highest prio.
+    for path in paths[1:]:
+        packet, is_answer = echo(path)
+        path.send_packet(packet)
+        check("no answer on the path of the highest prio", paths[-1].packet(2, is_answer))
+
+
 def stolen_proof(lab):
     """An AUTH that was signed for another path is DENYed."""
     path, other = lab.path(), lab.path()
     true_h, path.hops[-1].h = path.hops[-1].h, other.hops[-1].h
-    try:
-        path.auth(lab.exit["token"])
-    except Refused as error:
-        check(f"refused in another way: {error}", "DENY, reason 1" in str(error))
-    else:
-        raise Refused("a proof for another path was taken")
+    denied(path, 1, lab.exit["token"])
     path.hops[-1].h = true_h
+    denied(path, 6, "", method=0)    # open, and this exit wants a token
     path.auth(lab.exit["token"])
     still_works(path)
 
@@ -524,45 +563,46 @@ def spoof(lab, relay):
 
 
 def one_address(lab, relay):
-    """A flood with and without cookies: bytes sent, bytes received, the longest answer."""
-    sent = received = largest = 0
+    """A flood without cookies, then with one: bytes sent, bytes received, the longest answer."""
+    answers = []
     links = [Link(lab.network.id, relay) for _ in range(60)]
-    for i in range(30 * len(links)):
+    for i in range(FLOOD_INITS):
         links[i % len(links)].sock.send(links[i % len(links)].init_bytes())
-        sent += 192
-    for link in links:
-        cookie = None
-        while (datagram := link.receive(time.monotonic() + 0.01)) is not None:
-            received += len(datagram)
-            largest = max(largest, len(datagram))
-            cookie = datagram if len(datagram) == 64 else cookie
-        if cookie:
-            link.init_bytes()
-            link.sock.send(os.urandom(192))    # of no use without mac1
-            sent += 192
-    with_cookies(links, relay)
-    return sent, received, largest
-
-
-def with_cookies(links, relay):
-    """The proof of an address does not lift its 20 INIT a second."""
+    sent = 192 * FLOOD_INITS
     link = links[0]
-    for _ in range(50):
+    for _ in range(PROVEN_INITS):
+        if not link.cookies:
+            sent += 192 * get_cookie(links, answers)
+        link.init_bytes()
+        link.sock.send(link.proven())
+        sent += 192
+    for each in links:
+        while (datagram := each.receive(time.monotonic() + 0.01)) is not None:
+            answers.append(len(datagram))
+    return sent, sum(answers), max(answers)
+
+
+def get_cookie(links, answers):
+    """Under load a COOKIE comes for the newest INIT of links[0], behind older answers: how many INITs that took."""
+    link, sent = links[0], 0
+    while not link.cookies and sent < FLOOD_INITS:
         for _ in range(30):
             links[1].sock.send(links[1].init_bytes())
         link.sock.send(link.init_bytes())
-        datagram = link.receive(time.monotonic() + 0.2)
-        if datagram and len(datagram) == 64:
+        sent += 31
+        while not link.cookies and (datagram := link.receive(time.monotonic() + 0.1)) is not None:
+            answers.append(len(datagram))
             try:
-                link.sock.send(link.with_cookie(datagram))
-            except Exception as error:    # a COOKIE for an earlier INIT of this socket
-                if "Decryption failed" not in str(error):
-                    raise
+                link.with_cookie(datagram)
+            except Refused:
+                continue
+    check("no cookie came under load", link.cookies)
+    return sent
 
 
 ATTACKS = (foreign_lease, closed_destinations, broken_inner_packets, no_grant, replays, many_sources, far_ahead,
            flipped_bits, others_circuit, wrong_sizes, garbage_ctrl, wrong_seqs, others_session, fourth_auth,
-           stolen_proof, bad_builds, wrong_clocks, build_flood, bad_inits, init_flood)
+           stolen_proof, five_paths, bad_builds, wrong_clocks, build_flood, bad_inits, ungranted, init_flood)
 
 if __name__ == "__main__":
     LAB = Lab(*sys.argv[1:4])

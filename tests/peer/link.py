@@ -56,10 +56,17 @@ class Link:
         if kind != COOKIE or zero != bytes(3):
             raise Refused("not a COOKIE")
         mac1 = self.init[-16:]
-        cookie = bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(
-            datagram[32:], mac1, datagram[8:32], kdf(self.relay.id, "cookie"))
+        try:
+            self.cookie = bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(
+                datagram[32:], mac1, datagram[8:32], kdf(self.relay.id, "cookie"))
+        except Exception as error:
+            raise Refused("a COOKIE for another INIT") from error
         self.cookies += 1
-        return self.init + mac16(cookie, self.init)
+        return self.proven()
+
+    def proven(self):
+        """The INIT made last, with mac2: a cookie serves its address and port for 120 s."""
+        return self.init + mac16(self.cookie, self.init)
 
     def take_resp(self, datagram):
         own, kind, version, zero, self.link_id = struct.unpack(">IBBHI", datagram[:12])

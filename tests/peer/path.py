@@ -41,7 +41,7 @@ class Hop:
 
 class Path:
     def __init__(self, link, relays, lifetime=600, skew=0):
-        """`relays` in order, the guard (which is link.relay) first; `skew`: a clock that is wrong, for hostile tests."""
+        """`relays` in order, the guard (which is link.relay) first; `skew`: a wrong clock, for hostile tests."""
         self.link, self.relays, self.lifetime, self.skew = link, relays, lifetime, skew
         self.repeats = SESSION_REPEATS
         self.count = len(relays)
@@ -220,7 +220,8 @@ class Path:
 
     def bind_body(self, seq, session, session_key, prio):
         said = self.relays[-1].id + self.hops[-1].h + seq.to_bytes(4, "big") + prio.to_bytes(4, "big")
-        return session + prio.to_bytes(4, "big") + hashlib.blake2b(b"bind" + said, key=session_key, digest_size=32).digest()
+        mac = hashlib.blake2b(b"bind" + said, key=session_key, digest_size=32).digest()
+        return session + prio.to_bytes(4, "big") + mac
 
     def bind(self, session, session_key, prio):
         """Binds this path to a session: 0 bound, 1 unknown."""

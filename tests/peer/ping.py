@@ -8,6 +8,8 @@ import ipaddress
 import json
 import os
 import random
+import select
+import socket
 import sys
 import urllib.parse
 
@@ -61,6 +63,18 @@ def build(network, hops):
     link = Link(network.id, hops[0]).open()
     path = Path(link, hops).build()
     return link, path
+
+
+def roam(link, path, web):
+    """From a new port: the relay sends its PING there, and after our PONG the backward data too."""
+    old, link.sock = link.sock, socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    link.sock.connect(link.relay.v4)
+    path.send_packet(echo_request(path.grant.v4, web, 4, b"on the move"))
+    check("no answer at the old address", select.select([old], [], [], 2)[0])
+    check("data before the link moved", not link.wait(0.2, lambda: link.data[path.circuit_in]))
+    ping_web(path, path.grant.v4, web, 5)
+    print("the link moved to a new port")
+    old.close()
 
 
 def cookie(network, relay):
@@ -117,6 +131,8 @@ def main():
         link, path = use(network, choose(relays, exit_relay, count), exits[0]["token"], info["web"])
         if count == 3:
             second_path(network, relays, path, info["web"])
+            path.bind(path.grant.session, path.session_key, 2)
+            roam(link, path, info["web"]["address4"])
         path.close()
         link.close()
     cookie(network, next(relay for relay in relays.values() if relay.id != exit_relay.id))
