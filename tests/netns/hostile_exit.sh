@@ -6,7 +6,7 @@
 
 BUILD=${SISPOPNET_BUILD:-$TOP/build}
 HOSTILE=$BUILD/tests/hostile_exit
-[ -x "$HOSTILE" ] || { echo "skipped: $HOSTILE is not built"; exit 77; }
+[ -x "$HOSTILE" ] || { echo "$HOSTILE is missing: build all targets first"; exit 1; }
 HOSTILE_PID= # should a test fail, it ends with its namespace
 
 hostile_stop() {
