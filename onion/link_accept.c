@@ -60,16 +60,18 @@ static void send_cookie(struct links *s, const struct addr *from, const uint8_t 
 static bool load_lets_pass(struct links *s, const struct addr *from, const uint8_t *d,
 			   uint32_t sender_id, nsec_t now)
 {
-	if (!is_busy(s, now) && link_source_init(s->sources, from, false, now))
-		return true;
 	const struct rng *rng = s->c.env->rng;
-	if (cookie_verify(&s->cookie, from, now, rng, d + LINK_MAC2_OFFSET, d, LINK_MAC2_OFFSET)) {
+	bool busy = is_busy(s, now), has_mac2 = !mac2_is_zero(d);
+	if (has_mac2 &&
+	    cookie_verify(&s->cookie, from, now, rng, d + LINK_MAC2_OFFSET, d, LINK_MAC2_OFFSET)) {
 		if (link_source_init(s->sources, from, true, now))
 			return true;
 		links_drop(s, DROP_INIT_RATE);
 		return false;
 	}
-	if (!mac2_is_zero(d))
+	if (!busy && link_source_init(s->sources, from, false, now))
+		return true;
+	if (has_mac2)
 		links_drop(s, DROP_MAC2);
 	send_cookie(s, from, d, sender_id, now);
 	return false;
