@@ -36,6 +36,14 @@ struct message {
 #define MESSAGE_BODY_BYTES DATAGRAM_MAX
 #define MESSAGE_BYTES      (sizeof(struct message) + MESSAGE_BODY_BYTES)
 
+#define FOREIGN_CELLS 64
+
+/* The last time that the control thread was told of a foreign source of this link. */
+struct foreign {
+	uint32_t link;
+	nsec_t told;
+};
+
 struct worker {
 	struct engine *engine;
 	unsigned number;
@@ -51,6 +59,7 @@ struct worker {
 	struct filler filler;
 	struct drops drops;
 	struct dp_thread dp;
+	struct foreign foreign[FOREIGN_CELLS];
 	nsec_t now;             /* of the batch that is worked on */
 	bool tell_control;      /* something was pushed for the control thread in this batch */
 	uint64_t tell_workers;  /* bit n: something was pushed for worker n */

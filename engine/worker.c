@@ -34,10 +34,8 @@ void eventfd_wake(int fd)
 /* How far each kind may fill the control thread's ring. Anybody can send handshakes, and a client
  * messages to its exit: a flood of them leaves room for what keeps links and circuits alive. */
 static const size_t control_share[] = {
-	[MESSAGE_HANDSHAKE] = CONTROL_RING_CELLS / 2,
-	[MESSAGE_FOREIGN] = CONTROL_RING_CELLS / 2,
-	[MESSAGE_PLAIN] = CONTROL_RING_CELLS / 4 * 3,
-	[MESSAGE_NOTE] = CONTROL_RING_CELLS / 4 * 3,
+	[MESSAGE_HANDSHAKE] = CONTROL_RING_CELLS / 2, [MESSAGE_FOREIGN] = CONTROL_RING_CELLS / 2,
+	[MESSAGE_PLAIN] = CONTROL_RING_CELLS / 4 * 3, [MESSAGE_NOTE] = CONTROL_RING_CELLS / 4 * 3,
 	[MESSAGE_CTRL] = CONTROL_RING_CELLS,
 };
 
@@ -225,6 +223,19 @@ static void plain_arrived(struct worker *w, struct pkt *k, const struct dp_resul
 	pkt_put(w->pool, k);
 }
 
+/* A link's owner may send from a foreign address as fast as it likes; the control thread asks it
+ * once a second. */
+static void foreign_source(struct worker *w, uint32_t link, const struct addr *from)
+{
+	struct foreign *f = &w->foreign[link % FOREIGN_CELLS];
+	struct message m = {.kind = MESSAGE_FOREIGN, .id = link, .from = *from};
+
+	if (f->link == link && w->now - f->told < NSEC_PER_SEC)
+		return;
+	*f = (struct foreign){link, w->now};
+	to_control(w, &m, NULL, 0);
+}
+
 static void datagram_arrived(struct worker *w, struct pkt *k)
 {
 	struct message m = {.from = k->from};
@@ -232,11 +243,8 @@ static void datagram_arrived(struct worker *w, struct pkt *k)
 	size_t n = k->len;
 
 	dataplane_receive(&w->dp, k->data, n, &k->from, w->now, &r);
-	if (r.foreign) {
-		m.kind = MESSAGE_FOREIGN;
-		m.id = r.foreign_link;
-		to_control(w, &m, NULL, 0);
-	}
+	if (r.foreign)
+		foreign_source(w, r.foreign_link, &m.from);
 	switch (r.action) {
 	case DP_SEND:
 		send_on_link(w, r.link, k);

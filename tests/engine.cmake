@@ -1,1 +1,2 @@
-unit_test(engine engine onion sp_crypto base PkgConfig::EVENT)
+unit_test(engine engine PkgConfig::EVENT)
+target_link_options(test_engine PRIVATE -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc)
