@@ -119,7 +119,9 @@ static void end_failed_attempt(struct client *c, nsec_t now)
 		begin_exit(c, now);
 		return;
 	}
-	log_warn("not up: %s", c->sentence);
+	/* The host's sentence may name a range: where the user goes stands in no log. */
+	log_warn("not up: %s",
+		 c->fault == FAULT_HOST && c->wish.ranges.n ? fault_word(c->fault) : c->sentence);
 	attempt_over(c, c->fault);
 	if (!c->up_since) {
 		links_close_all(c->links, CLOSE_DONE, now);

@@ -1,4 +1,4 @@
-/* engine/engine_internal.h - what engine.c, worker.c and inbox.c share; nobody else includes it. */
+/* engine/engine_internal.h - what engine.c, worker.c, worker_open.c and inbox.c share; nobody else includes it. */
 #pragma once
 #include <pthread.h>
 #include <stdatomic.h>
@@ -35,6 +35,12 @@ struct message {
 
 #define MESSAGE_BODY_BYTES DATAGRAM_MAX
 #define MESSAGE_BYTES      (sizeof(struct message) + MESSAGE_BODY_BYTES)
+
+/* A datagram of another worker's link, on its way there. */
+struct handover {
+	struct addr from;
+	uint8_t bytes[DATAGRAM_MAX];
+};
 
 #define FOREIGN_CELLS 64
 
@@ -84,12 +90,14 @@ struct engine {
 };
 
 /* worker.c */
-int worker_new(struct engine *e, unsigned number, struct worker **ret, char *err) __attribute__((warn_unused_result));
 int worker_start(struct worker *w) __attribute__((warn_unused_result));
 void worker_join(struct worker *w);
+void eventfd_wake(int fd);
+
+/* worker_open.c */
+int worker_new(struct engine *e, unsigned number, struct worker **ret, char *err) __attribute__((warn_unused_result));
 void worker_free(struct worker *w);
 int worker_watch(struct worker *w, int fd, uint64_t what) __attribute__((warn_unused_result));
-void eventfd_wake(int fd);
 
 /* inbox.c */
 int inbox_open(struct engine *e) __attribute__((warn_unused_result));
