@@ -97,9 +97,9 @@ def play(tmp):
                 script = script.replace("EXITNAME", exit_name).replace("TOKEN", token)
             out = host.run(script)
             if kind == "authority":
-                # One /16, and an hour between consensuses is too long for a test.
-                host.run("printf 'subnet-rule = no\\nconsensus-interval = 3s\\nconsensus-fresh = 3s\\n' "
-                         ">> /etc/sispopnet/network.conf")
+                # One /16, and a minute between consensuses is too long for a test.
+                host.run("sed -i 's/= 60s$/= 3s/' /etc/sispopnet/network.conf && "
+                         "echo 'subnet-rule = no' >> /etc/sispopnet/network.conf")
                 network = host.run("cat /etc/sispopnet/network.conf")
             elif kind == "exit" and "token add" in body:
                 token = out.strip().splitlines()[-1]
