@@ -84,6 +84,29 @@ static int group_find(const char *name, gid_t *ret)
 	return 0;
 }
 
+/* Give what was bound to the group and open it up as far as wanted. The folder may belong to the
+ * user that we become later: by name alone he could have us open up another file. */
+static int open_up(const struct control_socket *s, mode_t mode)
+{
+	char name[32];
+	struct stat st;
+	int err = 0, fd = open(s->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	if (fstat(fd, &st) < 0)
+		err = -errno;
+	else if (!S_ISSOCK(st.st_mode) || st.st_uid != geteuid() || st.st_nlink != 1)
+		err = -EEXIST;
+	else if (s->gid != CONTROL_NO_GROUP &&
+		 fchownat(fd, "", (uid_t)-1, s->gid, AT_EMPTY_PATH) < 0)
+		err = -errno;
+	else if (chmod(name, mode) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
 /* Bind with mode 0600 (the kernel takes it from the unbound socket), then open up as far as wanted.
  */
 static int bind_path(struct control_socket *s, const struct sockaddr_un *sun, mode_t mode)
@@ -92,12 +115,8 @@ static int bind_path(struct control_socket *s, const struct sockaddr_un *sun, mo
 		return -errno;
 	if (bind(s->fd, (const struct sockaddr *)sun, sizeof(*sun)) < 0)
 		return -errno;
-	int err = 0;
-	if (s->gid != CONTROL_NO_GROUP && lchown(s->path, (uid_t)-1, s->gid) < 0)
-		err = -errno;
-	else if (chmod(s->path, mode ? mode : MODE_DEFAULT) < 0)
-		err = -errno;
-	else if (listen(s->fd, CONTROL_CLIENTS_MAX) < 0)
+	int err = open_up(s, mode ? mode : MODE_DEFAULT);
+	if (err == 0 && listen(s->fd, CONTROL_CLIENTS_MAX) < 0)
 		err = -errno;
 	if (err < 0)
 		unlink(s->path);

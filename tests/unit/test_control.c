@@ -433,6 +433,43 @@ static void control_sets_group_and_mode(void **state)
 	assert_int_equal(control_open(f->base, &c, &f->control), 0);
 }
 
+/* bind(), after which the socket's place is taken by a link to `bait` when there is one: so would
+ * the owner of the folder do it, whom the daemon becomes only later. */
+static const char *bait;
+int __real_bind(int fd, const struct sockaddr *sa, socklen_t n);
+int __wrap_bind(int fd, const struct sockaddr *sa, socklen_t n);
+
+int __wrap_bind(int fd, const struct sockaddr *sa, socklen_t n)
+{
+	int rc = __real_bind(fd, sa, n);
+	const char *path = ((const struct sockaddr_un *)(const void *)sa)->sun_path;
+	if (bait && rc == 0) {
+		assert_int_equal(unlink(path), 0);
+		assert_int_equal(symlink(bait, path), 0);
+	}
+	return rc;
+}
+
+static void control_opens_up_nothing_but_its_socket(void **state)
+{
+	struct fixture *f = *state;
+	struct control_config c = {.path = f->path, .mode = 0666, .handle = handle, .arg = f};
+	char victim[80];
+	struct stat st;
+	control_close(f->control);
+	snprintf(victim, sizeof(victim), "%s/victim", f->dir);
+	int fd = open(victim, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	bait = victim;
+	assert_int_equal(control_open(f->base, &c, &f->control), -EEXIST);
+	bait = NULL;
+	assert_int_equal(stat(victim, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_int_equal(unlink(victim), 0);
+	assert_int_equal(open_control(f, &f->control), 0);
+}
+
 /* Blocking calls on a thread of their own. */
 struct talk {
 	const struct fixture *f;
@@ -626,6 +663,7 @@ int main(void)
 		WITH_SERVER(control_request_before_shutdown_is_answered),
 		WITH_SERVER(control_replaces_only_a_dead_socket),
 		WITH_SERVER(control_sets_group_and_mode),
+		WITH_SERVER(control_opens_up_nothing_but_its_socket),
 		WITH_SERVER(control_client_gets_results_and_errors),
 		WITH_SERVER(control_client_gets_events_between),
 		WITH_SERVER(control_client_times_out),
