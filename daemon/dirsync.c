@@ -47,11 +47,6 @@ static void arm(struct dirsync *s, nsec_t now);
 
 /* --- what serves --- */
 
-static uint64_t now_unix(struct dirsync *s, nsec_t now)
-{
-	return dirsync_unix_seconds(s, now);
-}
-
 uint64_t dirsync_unix_seconds(struct dirsync *s, nsec_t now)
 {
 	uint64_t wall = clock_unix_seconds();
@@ -66,7 +61,7 @@ const struct directory *dirsync_current(struct dirsync *s, nsec_t now)
 	/* A clock behind the consensus is not believed; one past its end is, as a cache may be old.
 	 */
 	if (!s->current || clock_unix_seconds() >= s->current->consensus->valid_until ||
-	    !consensus_is_valid(s->current->consensus, now_unix(s, now)))
+	    !consensus_is_valid(s->current->consensus, dirsync_unix_seconds(s, now)))
 		return NULL;
 	return s->current;
 }
@@ -81,6 +76,13 @@ static nsec_t seconds_until(uint64_t at, uint64_t now)
 	return at > now ? (nsec_t)(at - now) * NSEC_PER_SEC : 0;
 }
 
+static nsec_t first_retry(const struct dirsync *s)
+{
+	unsigned ms = s->config.retry_least_ms;
+
+	return (ms ? ms : DIRSYNC_RETRY_LEAST_MS) * NSEC_PER_MSEC;
+}
+
 /* Again before long, each time later. */
 static void plan_retry(struct dirsync *s, nsec_t now)
 {
@@ -92,7 +94,7 @@ static void plan_retry(struct dirsync *s, nsec_t now)
 static void plan_next(struct dirsync *s, nsec_t now)
 {
 	const struct consensus *c = s->current->consensus;
-	uint64_t t = now_unix(s, now);
+	uint64_t t = dirsync_unix_seconds(s, now);
 	uint64_t at = s->config.relay ? c->fresh_until : consensus_next_fetch(c, t, s->config.rng);
 
 	if (s->current->missing) { /* another source may have those descriptors */
@@ -101,7 +103,7 @@ static void plan_next(struct dirsync *s, nsec_t now)
 	}
 	/* A relay comes up to a second late, so that not all of them ask in one moment. */
 	s->next_fetch = now + seconds_until(at, t) + (nsec_t)rng_below(s->config.rng, NSEC_PER_SEC);
-	s->retry = DIRSYNC_RETRY_LEAST_MS * NSEC_PER_MSEC;
+	s->retry = first_retry(s);
 }
 
 static void replace(struct dirsync *s, struct directory *d, nsec_t now)
@@ -437,7 +439,7 @@ struct dirsync *dirsync_new(const struct dirsync_config *c, nsec_t now)
 	if (!s)
 		return NULL;
 	s->config = *c;
-	s->retry = DIRSYNC_RETRY_LEAST_MS * NSEC_PER_MSEC;
+	s->retry = first_retry(s);
 	s->next_fetch = now;
 	s->result = DIR_CUT;
 	snprintf(s->error, sizeof(s->error), "no directory was fetched yet");

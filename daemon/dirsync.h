@@ -37,6 +37,7 @@ struct dirsync_config {
 	uint32_t mark;             /* SO_MARK of direct fetches; 0 none */
 	const struct rng *rng;
 	struct dirsync_ops ops;
+	unsigned retry_least_ms;   /* 0: DIRSYNC_RETRY_LEAST_MS; tests set less */
 	bool relay;                /* refresh when fresh_until passes (a mirror), not in the client's spread-out window */
 };
 
