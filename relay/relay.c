@@ -15,6 +15,7 @@
 #include "relay/relay_internal.h"
 
 #define KEYS_RETRY (30 * NSEC_PER_SEC) /* after a full disk */
+#define ASK_NSEC   (10 * NSEC_PER_SEC) /* BUILDs for unknown relays make us fetch no oftener */
 
 /* --- what links and circuits ask --- */
 
@@ -85,6 +86,16 @@ static bool target_from(struct relayd *r, const struct relay *at, struct link_ta
 	return true;
 }
 
+/* Who builds through us knows a relay that we do not: there is a newer directory, and ours may stay
+ * fresh for long. */
+static void ask_for_newer(struct relayd *r, nsec_t now)
+{
+	if (now < r->ask_anew)
+		return;
+	r->ask_anew = now + ASK_NSEC;
+	dirsync_refresh(r->dirsync, now);
+}
+
 static bool find_relay(void *arg, const uint8_t id[32], struct link_target *ret)
 {
 	const struct directory *d[2];
@@ -95,6 +106,7 @@ static bool find_relay(void *arg, const uint8_t id[32], struct link_target *ret)
 		if (at && target_from(arg, at, ret))
 			return true;
 	}
+	ask_for_newer(arg, clock_now());
 	return false;
 }
 

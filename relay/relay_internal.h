@@ -30,15 +30,17 @@ struct relayd {
 	struct publish *publish;
 	struct status *status;
 	struct deadline *deadline; /* links, circuits, sessions */
-	struct event *tick;        /* once a second: keys, descriptor */
+	struct event *tick;	   /* once a second: keys, descriptor */
 	struct event *sig_term, *sig_int, *sig_hup;
-	nsec_t keys_retry;         /* a rotation that failed is tried again then */
+	nsec_t keys_retry; /* a rotation that failed is tried again then */
+	nsec_t ask_anew;   /* before that an unknown relay is no reason to fetch the directory */
 	bool draining;
 	nsec_t started;
 };
 
 /* publish.c: the descriptor, its way to the authorities, the directory mirror. */
-int publish_open(struct relayd *r, struct publish **ret, char *err) __attribute__((warn_unused_result));
+int publish_open(struct relayd *r, struct publish **ret, char *err)
+	__attribute__((warn_unused_result));
 void publish_close(struct publish *p);
 /* Something in the descriptor changed, or it grows old: sign and send it. */
 void publish_now(struct publish *p, nsec_t now);
@@ -47,10 +49,12 @@ void publish_tick(struct publish *p, nsec_t now);
 void publish_directory_changed(struct publish *p);
 
 /* status.c: the control socket RUN/relay.sock. */
-int status_open(struct relayd *r, struct status **ret, char *err) __attribute__((warn_unused_result));
+int status_open(struct relayd *r, struct status **ret, char *err)
+	__attribute__((warn_unused_result));
 void status_close(struct status *s);
 
-/* relay_open.c: make all parts. 0, or -errno with a sentence in err[RELAY_ERROR_BYTES]; relayd_close() either way. */
+/* relay_open.c: make all parts. 0, or -errno with a sentence in err[RELAY_ERROR_BYTES];
+ * relayd_close() either way. */
 int relayd_open(struct relayd *r, nsec_t now, char *err) __attribute__((warn_unused_result));
 void relayd_close(struct relayd *r, nsec_t now);
 
