@@ -158,4 +158,22 @@ fresh_client
 wait_for 20 go_up client1 exit1
 same "address" "$(seen4 client1)" "$(exit_address exit1 4)"
 vpn client1 --down
+
+step "relays that live by an early list of one relay, fresh for an hour, ask anew when a client knows more"
+for host in relay1 relay2 relay3; do
+	"$TESTNET" stop --prefix "$NET" $host
+	install -m 600 "$docs/lonely" "$RUN/$host/state/consensus"
+	install -m 600 "$docs/descriptors" "$RUN/$host/state/descriptors"
+	"$TESTNET" start --prefix "$NET" $host
+done
+relays_of() {
+	on "$1" sispopnet-relay status --json | jq -r .relays
+}
+for host in relay1 relay2 relay3; do
+	wait_for 5 relays_of $host
+	same "relays that $host knows" "$(relays_of $host)" 1
+done
+within 15 go_up client1 exit1
+same "address" "$(seen4 client1)" "$(exit_address exit1 4)"
+vpn client1 --down
 step "done"

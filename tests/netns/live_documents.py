@@ -62,6 +62,13 @@ class Maker:
         struct.pack_into("!I", changed, at, struct.unpack_from("!I", body, at)[0] ^ 1)
         return changed
 
+    def lonely(self, body):
+        """The same body with its first relay alone."""
+        (params,) = struct.unpack_from("!H", body, PARAMS_AT)
+        at = PARAMS_AT + 2 + 6 * params
+        (count,) = struct.unpack_from("!H", body, at)
+        return body[:at] + struct.pack("!H", 1) + body[at + 2:at + 2 + RELAY_BYTES] + body[at + 2 + RELAY_BYTES * count:]
+
     def documents(self):
         good = self.timed(-1, 1, 3600)
         expired = self.timed(-30, -29, -10)
@@ -78,6 +85,7 @@ class Maker:
             "rolled-back": self.signed(self.timed(-100, -99, 3600)),
             "conflict-good": self.signed(self.other_weight(good)),
             "conflict-expired": self.signed(self.other_weight(expired)),
+            "lonely": self.signed(self.lonely(self.timed(-100, 3600, 7200))),
             "cut": signed[:-20],
             "cut-body": signed[:len(newer) - 100],
             "foreign": self.signed(foreign),
@@ -132,9 +140,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Server(http.server.ThreadingHTTPServer):
+    allow_reuse_address = True
+
+    def handle_error(self, request, client_address):
+        """Who has what he needs hangs up in the middle: no news."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
 def serve(folder, address, port, client):
-    http.server.ThreadingHTTPServer.allow_reuse_address = True
-    server = http.server.ThreadingHTTPServer((address, int(port)), Handler)
+    server = Server((address, int(port)), Handler)
     server.folder, server.client = folder, client
     print("serving", flush=True)
     server.serve_forever()

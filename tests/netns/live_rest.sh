@@ -9,7 +9,7 @@ CORE_PERCENT=0.3
 RESIDENT_KB=20480
 REST_SECONDS=20
 
-net_up --relays 3 --exits 1 --param consensus-interval=600s --param consensus-fresh=600s
+net_up --relays 3 --exits 1
 name=$(exit_name exit1)
 exit_token exit1 >"$TMP/token"
 below() {

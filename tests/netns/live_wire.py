@@ -5,7 +5,8 @@
                                        (a capture of 80 bytes a packet is enough)
   live_wire.py watch FILE              all links at once; FILE is JSON:
       captures  address: capture of that host's eth0      path       addresses, client first, exit last
-      first_hops  whom the client may speak to            forbidden  addresses that the middle must not see
+      first_hops  whom the client may speak to            authority  its address, a neighbour here, asked over HTTP
+                                                          forbidden  addresses that the middle must not see
       windows   [start, end] in seconds since 1970, in each of which one packet went to the web and one came back
 
 Written from docs/PROTOCOL.md, sections 4 and 6, with nothing of the project's code.
@@ -16,6 +17,7 @@ import struct
 import sys
 
 PORT = 4400
+DIRECTORY_PORT = 8400
 LINK_INIT, LINK_INIT_BYTES = 1, 192
 ETHERNET, UDP_BYTES = 14, 8
 RUN = 16
@@ -62,13 +64,22 @@ def links(path, client):
     print(json.dumps({"links": len(carried), "keyids": keyids}))
 
 
-def check_uplink(path, client, first_hops):
+def is_directory(frame, client, authority):
+    """HTTP between the client and an authority that is its neighbour, which it therefore asks directly."""
+    at = ETHERNET + (frame[ETHERNET] & 15) * 4
+    return frame[12:14] == b"\x08\x00" and frame[23] == 6 and DIRECTORY_PORT in struct.unpack_from("!HH", frame, at) \
+        and {frame[26:30], frame[30:34]} == {ipaddress.ip_address(client).packed, ipaddress.ip_address(authority).packed}
+
+
+def check_uplink(path, client, first_hops, authority):
     """Nothing leaves or enters but datagrams of first hops, and what a link needs to find its neighbours."""
     count = 0
     for _, frame in frames(path):
         kind = frame[12:14]
         if kind == b"\x08\x06" or (kind == b"\x86\xdd" and frame[20] == 58):
             continue            # ARP; neighbour discovery
+        if is_directory(frame, client, authority):
+            continue
         seen = datagram(frame)
         if not seen or {seen[0], seen[1]} - {client} - set(first_hops):
             raise SystemExit(f"the client's uplink has a strange frame: {frame[:80].hex()}")
@@ -120,7 +131,7 @@ def watch(path):
     with open(path, encoding="utf-8") as file:
         what = json.load(file)
     captures, way = what["captures"], what["path"]
-    check_uplink(captures[way[0]], way[0], what["first_hops"])
+    check_uplink(captures[way[0]], way[0], what["first_hops"], what["authority"])
     check_middle(captures[way[2]], what["forbidden"])
     check_lengths(captures, way, what["windows"])
     check_runs(captures)
