@@ -1,4 +1,5 @@
-/* client/cli.h - the command line's parts: cli.c reads options, cli_up.c brings up, cli_show.c shows. */
+/* client/cli.h - the command line's parts: cli.c reads options, cli_up.c brings up, cli_show.c
+ * shows. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -7,7 +8,7 @@
 #include "net/control.h"
 
 #define CLI_SOCKET_DEFAULT "/run/sispopnet/vpn.sock"
-#define CLI_EXITS_MOST     8
+#define CLI_EXITS_MOST	   8
 #define CLI_ANSWER_TIMEOUT (10 * NSEC_PER_SEC) /* for what the daemon answers at once */
 
 /* Exit codes: a contract (docs/CONTROL.md). */

@@ -1,4 +1,4 @@
-/* client/status.c - what `status` tells: the JSON of DESIGN's contract, schema 1. */
+/* client/status.c - what `status` tells: the JSON of docs/CONTROL.md, schema 1. */
 #include <stdio.h>
 #include <string.h>
 #include "base/zbase32.h"

@@ -314,5 +314,7 @@ void tunnel_on_closed(void *arg, uint8_t reason, nsec_t now)
 		tunnel_block(c, "the exit closed the session (%s)",
 			     reason == DENY_EXPIRED	? "the token has expired"
 			     : reason == DENY_BAD_TOKEN ? "the token was revoked"
-							: "by its operator");
+			     : reason == DENY_IN_USE
+				     ? "another session of the same token took its place"
+				     : "by its operator");
 }

@@ -1,23 +1,26 @@
-/* client/tunnel_state.h - what tunnel.c, tunnel_carrier.c and tunnel_host.c share; nobody else includes it.
+/* client/tunnel_state.h - what tunnel.c, tunnel_carrier.c and tunnel_host.c share; nobody else
+ * includes it.
  *
- *          up                 granted, host set, packet came back
- *   OFF ------> CONNECTING ----------------------------------------> UP
- *    ^   failed |     ^ |                                            | |
- *    +----------+     | +--------------------------------------------+ |   every path is lost; then one serves again
- *    |                +------------------------------------------------+
- *    |  down                      the exit closed the session, or a swap left an exit that does not serve
- *    +------------- BLOCKED <----------------------------------- UP
+ *  OFF ---up---> CONNECTING ---a packet came back---> UP
+ *   ^                |   ^                           |   |
+ *   |<----failed-----+   +<--all paths are lost; then UP again
+ *   |                                                    |
+ *   |                      the exit closed the session, or a swap left
+ *   |                      an exit that does not serve   |
+ *   +<----down---------- BLOCKED <-----------------------+
  *
- * While CONNECTING after having been up, and while BLOCKED, the routes stay: nothing leaves beside the tunnel.
+ * While CONNECTING after having been up, and while BLOCKED, the routes stay: nothing leaves beside
+ * the tunnel.
  */
 #pragma once
 #include "client/client.h"
 
 /* tunnel.c */
 void tunnel_set_state(struct client *c, enum client_state s);
-/* The attempt failed: it is ended from the event loop, since a path set must not be freed under its own feet. The first
- * reason counts; none does when no attempt runs. */
-void tunnel_fail(struct client *c, enum fault f, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* The attempt failed: it is ended from the event loop, since a path set must not be freed under its
+ * own feet. The first reason counts; none does when no attempt runs. */
+void tunnel_fail(struct client *c, enum fault f, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 /* No traffic until the user says what next, though there is a carrier: sentence why. */
 void tunnel_block(struct client *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The check of the tunnel ended: a packet came back, or none did. */
@@ -34,10 +37,11 @@ bool tunnel_on_grant(void *arg, const struct msg_grant *g, nsec_t now);
 void tunnel_on_deny(void *arg, const struct msg_deny *d, nsec_t now);
 void tunnel_on_closed(void *arg, uint8_t reason, nsec_t now);
 /* What host_client_up() will be asked for. */
-struct host_client tunnel_host_settings(const struct client *c, const struct ranges *r, const struct msg_grant *g,
-					unsigned mtu);
-/* Give the host back: routes, rules, DNS; then the TUN. 0 or -errno with a sentence in err[ROUTING_ERROR_BYTES]; what is
- * left stands in the journal and is tried again by the next call. */
+struct host_client tunnel_host_settings(const struct client *c, const struct ranges *r,
+					const struct msg_grant *g, unsigned mtu);
+/* Give the host back: routes, rules, DNS; then the TUN. 0 or -errno with a sentence in
+ * err[ROUTING_ERROR_BYTES]; what is left stands in the journal and is tried again by the next call.
+ */
 int tunnel_host_down(struct client *c, char *err);
 /* After a swap that failed half-way: the host as k's grant wants it. */
 int tunnel_host_restore(struct client *c, struct carrier *k, char *err);

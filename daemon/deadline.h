@@ -1,4 +1,5 @@
-/* daemon/deadline.h - one deadline in libevent for objects that tell their next deadline on the monotonic clock. */
+/* daemon/deadline.h - one deadline in libevent for objects that tell their next deadline on the
+ * monotonic clock. */
 #pragma once
 #include "base/clock.h"
 

@@ -1,5 +1,5 @@
-/* daemon/dircache.h - the directory on disk: STATE/consensus and STATE/descriptors, each written whole
- * or not at all. */
+/* daemon/dircache.h - the directory on disk: STATE/consensus and STATE/descriptors, each written
+ * whole or not at all. */
 #pragma once
 #include "directory/directory.h"
 

@@ -1,14 +1,16 @@
-/* engine/engine.h - the packet path's threads: sockets and TUN queues on one side, the onion layer in the middle.
+/* engine/engine.h - the packet path's threads: sockets and TUN queues on one side, the onion layer
+ * in the middle.
  *
- * One control thread (libevent, the caller's) and N workers. A worker owns a UDP socket of each family
- * (SO_REUSEPORT), a TUN queue, a packet pool, a filler generator and an AEAD context, and runs a plain loop:
- * wait, read a batch, pass it through onion/dataplane.h, write a batch. Between arrival and departure nothing is
- * allocated, logged or waited for.
+ * One control thread (libevent, the caller's) and N workers. A worker owns a UDP socket of each
+ * family (SO_REUSEPORT), a TUN queue, a packet pool, a filler generator and an AEAD context, and
+ * runs a plain loop: wait, read a batch, pass it through onion/dataplane.h, write a batch. Between
+ * arrival and departure nothing is allocated, logged or waited for.
  *
- * Tables of links and circuits are read under RCU (liburcu, QSBR: a worker is quiescent between batches), written
- * by the control thread; what leaves a table is freed by call_rcu. What workers have for the control thread
- * (handshakes, CTRL, session messages) and for each other (datagrams of another worker's link) crosses bounded
- * rings. DESIGN: docs/ARCHITECTURE.md, "Threads and a packet's life".
+ * Tables of links and circuits are read under RCU (liburcu, QSBR: a worker is quiescent between
+ * batches), written by the control thread; what leaves a table is freed by call_rcu. What workers
+ * have for the control thread (handshakes, CTRL, session messages) and for each other (datagrams of
+ * another worker's link) crosses bounded rings. DESIGN: docs/ARCHITECTURE.md, "Threads and a
+ * packet's life".
  */
 #pragma once
 #include <stdbool.h>
@@ -28,61 +30,75 @@ struct worker;
 #define ENGINE_WORKERS_MOST 16
 #define ENGINE_NOTE_BYTES   64 /* longest note of inner code to the control thread */
 
-/* What an exit or a client does with inner packets, on worker threads, in an RCU read-side section. Each call owns k
- * and ends with exactly one of worker_put, worker_to_tun, worker_to_path, worker_to_circuit. */
+/* What an exit or a client does with inner packets, on worker threads, in an RCU read-side section.
+ * Each call owns k and ends with exactly one of worker_put, worker_to_tun, worker_to_path,
+ * worker_to_circuit. */
 struct engine_inner_ops {
 	void *arg;
-	/* k holds plain of type PLAIN_PACKET or PLAIN_PACKET_OPEN that arrived at `end`, padding included. */
+	/* k holds plain of type PLAIN_PACKET or PLAIN_PACKET_OPEN that arrived at `end`, padding
+	 * included. */
 	void (*from_onion)(void *arg, struct worker *w, struct hop_dir *end, struct pkt *k);
-	/* k holds an inner packet that the kernel sent into the TUN (flag TUN_PKT_CSUM_OPEN: checksum left open). */
+	/* k holds an inner packet that the kernel sent into the TUN (flag TUN_PKT_CSUM_OPEN:
+	 * checksum left open). */
 	void (*from_tun)(void *arg, struct worker *w, struct pkt *k);
 };
 
 /* What the workers bring to the control thread; called on it, in order of arrival. */
 struct engine_control_ops {
 	void *arg;
-	void (*on_handshake)(void *arg, const struct addr *from, unsigned worker, const uint8_t *d, size_t n, nsec_t now);
-	void (*on_ctrl)(void *arg, uint32_t link_id, const struct addr *from, unsigned worker, uint64_t ctr,
-			uint8_t *body, size_t n, nsec_t now);
+	void (*on_handshake)(void *arg, const struct addr *from, unsigned worker, const uint8_t *d,
+			     size_t n, nsec_t now);
+	void (*on_ctrl)(void *arg, uint32_t link_id, const struct addr *from, unsigned worker,
+			uint64_t ctr, uint8_t *body, size_t n, nsec_t now);
 	void (*on_foreign_source)(void *arg, uint32_t link_id, const struct addr *from, nsec_t now);
-	/* A session message (plain, first byte PLAIN_CONTROL) that arrived at the end with this circuit id. */
-	void (*on_plain)(void *arg, uint32_t circuit_id, const uint8_t *plain, size_t n, size_t datagram, nsec_t now);
+	/* A session message (plain, first byte PLAIN_CONTROL) that arrived at the end with this
+	 * circuit id. */
+	void (*on_plain)(void *arg, uint32_t circuit_id, const uint8_t *plain, size_t n,
+			 size_t datagram, nsec_t now);
 	/* A note of the inner code (worker_note). May be NULL. */
 	void (*on_note)(void *arg, const uint8_t *note, size_t n, nsec_t now);
 };
 
 struct engine_config {
-	struct event_base *base;   /* the control thread's loop; outlives the engine */
-	unsigned workers;          /* 1..ENGINE_WORKERS_MOST; 0: one per core, at most 16 */
-	struct addr bind4, bind6;  /* where to answer; family 0: not that family; port 0: the kernel chooses */
-	bool underlay4, underlay6; /* open a socket of this family (with bind of family 0: the wildcard address) */
-	uint32_t mark;             /* SO_MARK; 0 none */
+	struct event_base *base; /* the control thread's loop; outlives the engine */
+	unsigned workers;	 /* 1..ENGINE_WORKERS_MOST; 0: one per core, at most 16 */
+	struct addr bind4,
+		bind6; /* where to answer; family 0: not that family; port 0: the kernel chooses */
+	bool underlay4, underlay6; /* open a socket of this family (with bind of family 0: the
+				      wildcard address) */
+	uint32_t mark;		   /* SO_MARK; 0 none */
 	const struct rng *rng;
-	struct engine_inner_ops inner; /* from_onion NULL: pure relay; packets that end here are dropped */
+	struct engine_inner_ops
+		inner; /* from_onion NULL: pure relay; packets that end here are dropped */
 	struct engine_control_ops control;
 	unsigned link_bits, circuit_bits; /* sizes of the tables, 2^bits slots */
 	uint32_t links_most, circuits_most;
-	size_t pool_packets;       /* for each worker */
+	size_t pool_packets; /* for each worker */
 };
 
-/* Open sockets, make tables, start the workers. -errno with a sentence in err[256]. The AEAD engine must have been
- * chosen (crypto/aead.h). */
-int engine_new(const struct engine_config *c, struct engine **ret, char *err) __attribute__((warn_unused_result));
-/* Stop the workers, wait for a grace period, close everything. Links and circuits must have been freed. */
+/* Open sockets, make tables, start the workers. -errno with a sentence in err[256]. The AEAD engine
+ * must have been chosen (crypto/aead.h). */
+int engine_new(const struct engine_config *c, struct engine **ret, char *err)
+	__attribute__((warn_unused_result));
+/* Stop the workers, wait for a grace period, close everything. Links and circuits must have been
+ * freed. */
 void engine_free(struct engine *e);
 /* The onion layer's environment: valid as long as the engine. */
 struct onion_env *engine_env(struct engine *e);
-/* Let the workers serve the queues of t (as many queues as workers; non-blocking descriptors). 0 or -errno. */
+/* Let the workers serve the queues of t (as many queues as workers; non-blocking descriptors). 0 or
+ * -errno. */
 int engine_attach_tun(struct engine *e, struct tun *t) __attribute__((warn_unused_result));
 /* Stop serving them; when it returns no worker touches the device. */
 void engine_detach_tun(struct engine *e);
 unsigned engine_workers(const struct engine *e);
 /* The port that the sockets are bound to. */
 uint16_t engine_port(const struct engine *e, uint8_t family);
-/* The time of what the control thread does from here on: what it seals (session messages) stamps links with it. Call it
- * first in every callback that may seal; the callbacks of engine_control_ops have it done. */
+/* The time of what the control thread does from here on: what it seals (session messages) stamps
+ * links with it. Call it first in every callback that may seal; the callbacks of engine_control_ops
+ * have it done. */
 void engine_set_now(struct engine *e, nsec_t now);
-/* Wait for a grace period: afterwards no worker holds what was unpublished before. Control thread. */
+/* Wait for a grace period: afterwards no worker holds what was unpublished before. Control thread.
+ */
 void engine_synchronize(struct engine *e);
 /* All threads' drops, added up. */
 void engine_drops(const struct engine *e, uint64_t ret[DROP_COUNT]);
@@ -97,8 +113,10 @@ void worker_put(struct worker *w, struct pkt *k);
 void worker_drop(struct worker *w, struct pkt *k, enum drop why); /* count and put */
 /* Write an inner IP packet to this worker's TUN queue and put it. */
 void worker_to_tun(struct worker *w, struct pkt *k);
-/* k holds plain (type byte first) with at least HEADER_BYTES of headroom: seal it and send it. Puts k when sent. */
+/* k holds plain (type byte first) with at least HEADER_BYTES of headroom: seal it and send it. Puts
+ * k when sent. */
 void worker_to_path(struct worker *w, struct path_data *p, struct pkt *k);
 void worker_to_circuit(struct worker *w, struct circuit *c, struct pkt *k);
-/* Tell the control thread something (at most ENGINE_NOTE_BYTES); false when its ring is full (counted). */
+/* Tell the control thread something (at most ENGINE_NOTE_BYTES); false when its ring is full
+ * (counted). */
 bool worker_note(struct worker *w, const void *note, size_t n);

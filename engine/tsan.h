@@ -1,5 +1,6 @@
-/* engine/tsan.h - tells ThreadSanitizer what liburcu (which it cannot see into) orders: a reader's quiescent state
- * comes before the reclaim of what it read, and so does what the retiring thread wrote. Empty in every other build. */
+/* engine/tsan.h - tells ThreadSanitizer what liburcu (which it cannot see into) orders: a reader's
+ * quiescent state comes before the reclaim of what it read, and so does what the retiring thread
+ * wrote. Empty in every other build. */
 #pragma once
 
 #if defined(__SANITIZE_THREAD__)

@@ -1,9 +1,10 @@
-/* relay/commands.h - what sispopnet-relay can be asked for besides `run`. Each returns the exit status. */
+/* relay/commands.h - what sispopnet-relay can be asked for besides `run`. Each returns the exit
+ * status. */
 #pragma once
 #include <stdbool.h>
 
-/* Look at config and environment: one line a finding, with its mend. 0 when nothing stands in the way, else 1; 2 for a
- * config that cannot be read. */
+/* Look at config and environment: one line a finding, with its mend. 0 when nothing stands in the
+ * way, else 1; 2 for a config that cannot be read. */
 int relay_check(const char *config_path);
 /* Make the identity and print the name that it gives. */
 int relay_keygen(const char *config_path);

@@ -10,21 +10,22 @@
 #define RELAY_CONFIG_DEFAULT "/etc/sispopnet/relay.ini"
 
 struct relay_config {
-	char state[160];   /* identity, onion keys, accounts, directory cache; 0700 */
-	char run[160];     /* control socket, undo journal */
-	char network[200]; /* network.conf */
+	char state[160];		/* identity, onion keys, accounts, directory cache; 0700 */
+	char run[160];			/* control socket, undo journal */
+	char network[200];		/* network.conf */
 	struct addr address4, address6; /* advertised and bound */
-	uint16_t dir_port;              /* HTTP mirror on address4 / address6; 0: none */
+	uint16_t dir_port;		/* HTTP mirror on address4 / address6; 0: none */
 	char nickname[21];
 	char contact[101];
-	char family[65];   /* 64 hex digits, or empty */
+	char family[65]; /* 64 hex digits, or empty */
 	uint32_t bandwidth_mbit;
-	uint32_t workers;  /* 0: one per core */
-	char engine[16];   /* auto, ipsec-mb, openssl */
-	char user[33];     /* become this user; empty: stay */
+	uint32_t workers; /* 0: one per core */
+	char engine[16];  /* auto, ipsec-mb, openssl */
+	char user[33];	  /* become this user; empty: stay */
 	enum log_level log;
 	struct exit_settings exit;
 };
 
 /* Read and check. 0 or -errno with one sentence "FILE:LINE: …" in err[CONFIG_ERROR_BYTES]. */
-int relay_config_load(const char *path, struct relay_config *ret, char *err) __attribute__((warn_unused_result));
+int relay_config_load(const char *path, struct relay_config *ret, char *err)
+	__attribute__((warn_unused_result));
