@@ -234,8 +234,8 @@ static void begin_probe_when_silent(struct path_set *s, struct set_member *m, ns
 }
 
 /* First PING after a second of silence; when 2 RTT later it is still silent, data moves to the
- * spare; after three the path is dead. (PROTOCOL.md moves data with the first PING; a one-way flow
- * would then swing between two healthy paths every second. docs/PROTOCOL.md says so.) */
+ * spare; after three the path is dead. (Were silence enough to move, a one-way flow would swing
+ * between two healthy paths every second.) */
 static void check_alive(struct path_set *s, struct set_member *m, nsec_t now)
 {
 	if (m->pings && last_rx(m) > m->probed_at)
