@@ -40,7 +40,7 @@ struct control_request;
 #define UP_TIMEOUT_S   30
 #define SENTENCE_BYTES 512
 
-/* The error words of the control socket and the command line's exit codes: one table, error.c. */
+/* What can go wrong with an attempt; fault.c has the control socket's word for each. */
 enum fault {
 	FAULT_NONE,
 	FAULT_BAD_REQUEST,
@@ -178,18 +178,25 @@ int inner_set_lease(struct inner *i, const struct onion_env *env, const struct m
 		    const struct prefix *local, size_t nlocal) __attribute__((warn_unused_result));
 
 /* hops.c: choice of hops, guards, relays that failed. */
+/* STATE/guards into c->guards, and back. What fails is logged: the client then lives with new
+ * guards. */
 void hops_load_guards(struct client *c);
 void hops_store_guards(struct client *c);
+/* Hops for a path of k that q asks for; the last is the exit. 0, or -errno with a sentence in
+ * why[SENTENCE_BYTES]. */
 int hops_choose(struct client *c, const struct carrier *k, const struct path_query *q,
 		struct path_hop *ret, unsigned *ret_n, char *why)
 	__attribute__((warn_unused_result));
+/* A build succeeded, or a path failed at `hop` (0-based, -1: unknown): guard statistics, and whom
+ * to avoid. */
 void hops_on_built(struct client *c, const struct path *p);
 void hops_on_failed(struct client *c, const struct path *p, int hop, nsec_t now);
 
 /* grant.c: is this grant one that an honest exit gives? NULL, or a sentence why not. */
 const char *grant_judge(const struct msg_grant *g, const struct prefix *local, size_t nlocal);
 
-/* verify.c: a packet came back. done(arg, ok) once, later. */
+/* verify.c: a packet came back through k. done(arg, ok) once, later, at most VERIFY_NSEC; NULL
+ * without memory. */
 struct verify *verify_start(struct client *c, const struct carrier *k,
 			    void (*done)(void *arg, bool ok), void *arg);
 void verify_cancel(struct verify *v);
@@ -198,6 +205,7 @@ void verify_cancel(struct verify *v);
 /* Begin to bring the wish up, or to swap to it while up; an attempt that runs is cancelled.
  * FAULT_NONE, or why not, with a sentence in err[ROUTING_ERROR_BYTES]. */
 enum fault tunnel_up(struct client *c, const struct wish *w, nsec_t now, char *err);
+/* The seed of the token's key at that exit, copied. -ENOENT: no attempt waits for it. */
 int tunnel_seed(struct client *c, const uint8_t exit_id[32], const uint8_t seed[32], nsec_t now);
 /* Take everything down. 0 or -errno with a sentence in err (ROUTING_ERROR_BYTES): what could not be
  * taken back. */

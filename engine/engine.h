@@ -9,8 +9,7 @@
  * Tables of links and circuits are read under RCU (liburcu, QSBR: a worker is quiescent between
  * batches), written by the control thread; what leaves a table is freed by call_rcu. What workers
  * have for the control thread (handshakes, CTRL, session messages) and for each other (datagrams of
- * another worker's link) crosses bounded rings. DESIGN: docs/ARCHITECTURE.md, "Threads and a
- * packet's life".
+ * another worker's link) crosses bounded rings. docs/ARCHITECTURE.md draws it.
  */
 #pragma once
 #include <stdbool.h>

@@ -34,7 +34,6 @@ struct path_ops {
 	 * (BUILD_NEXT_DOWN, hop -1). Called once; the path is freed by its owner with path_free(), also during the
 	 * call; its path_data stays until then. */
 	void (*on_gone)(void *arg, struct path *p, int hop, enum build_status status, nsec_t now);
-	/* A hop answered while building (for showing progress): all answer at once in version 1. */
 };
 
 struct paths; /* all paths of this client: routes frames and link events to them */
