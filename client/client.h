@@ -195,8 +195,8 @@ void hops_on_failed(struct client *c, const struct path *p, int hop, nsec_t now)
 /* grant.c: is this grant one that an honest exit gives? NULL, or a sentence why not. */
 const char *grant_judge(const struct msg_grant *g, const struct prefix *local, size_t nlocal);
 
-/* verify.c: a packet came back through k. done(arg, ok) once, later, at most VERIFY_NSEC; NULL
- * without memory. */
+/* verify.c: a packet came back through k. done(arg, ok) once, later, at most VERIFY_NSEC; NULL:
+ * no memory, or no socket. */
 struct verify *verify_start(struct client *c, const struct carrier *k,
 			    void (*done)(void *arg, bool ok), void *arg);
 void verify_cancel(struct verify *v);
