@@ -1,13 +1,11 @@
 /* client/tunnel_state.h - what tunnel.c, tunnel_carrier.c and tunnel_host.c share; nobody else
  * includes it.
  *
- *  OFF ---up---> CONNECTING ---a packet came back---> UP
- *   ^                |   ^                           |   |
- *   |<----failed-----+   +<--all paths are lost; then UP again
- *   |                                                    |
- *   |                      the exit closed the session, or a swap left
- *   |                      an exit that does not serve   |
- *   +<----down---------- BLOCKED <-----------------------+
+ *  OFF         up: CONNECTING
+ *  CONNECTING  a packet came back: UP. Failed, or down: OFF
+ *  UP          all paths are lost: CONNECTING, and UP again as soon as one serves. The exit closed
+ *              the session, or a swap left an exit that does not serve: BLOCKED. Down: OFF
+ *  BLOCKED     up, and a packet came back: UP. Down: OFF
  *
  * While CONNECTING after having been up, and while BLOCKED, the routes stay: nothing leaves beside
  * the tunnel.
