@@ -172,16 +172,6 @@ static void on_socket_event(evutil_socket_t fd, short what, void *arg)
 	collect(c);
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	struct http_client *c = arg;
-	int running;
-	curl_multi_socket_action(c->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-	collect(c);
-}
-
 /* curl wants to be woken after ms; -1 for not at all. */
 static int on_timer_wanted(CURLM *multi, long ms, void *arg)
 {
@@ -191,6 +181,23 @@ static int on_timer_wanted(CURLM *multi, long ms, void *arg)
 		return event_del(c->timer);
 	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 	return event_add(c->timer, &tv);
+}
+
+/* The loop's clock is coarse and may wake us a moment before curl's own clock has come so far. curl
+ * then does nothing and, because its deadline is still the same, does not ask to be woken again:
+ * without this a fetch would hang for good, its time-out with it. */
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	struct http_client *c = arg;
+	int running;
+	long ms = -1;
+	curl_multi_socket_action(c->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	collect(c);
+	curl_multi_timeout(c->multi, &ms);
+	if (ms >= 0 && !event_pending(c->timer, EV_TIMEOUT, NULL))
+		on_timer_wanted(c->multi, ms > 0 ? ms : 1, c);
 }
 
 /* curl wants a socket watched, otherwise than before, or no more. Its event is kept with it by
