@@ -13,7 +13,7 @@ import sys
 
 NO_RANDOM_ADDRESSES = ["setarch", platform.machine(), "-R"]  # TSan wants its own places in memory
 SUITES = {  # suite: build folder, labels of the tests in it, what runs them
-    "unit": ("build", "unit", []),
+    "unit": ("build", "unit|tree", []),
     "sim": ("build", "sim", []),
     "daemon": ("build", "daemon", []),
     "asan": ("build-asan", "unit|sim|daemon|netns", []),
@@ -24,7 +24,7 @@ SUITES = {  # suite: build folder, labels of the tests in it, what runs them
 SANITIZED = ("asan", "tsan")
 # Under a sanitizer only those of netns that go through most code, and no checks that read the tree.
 SANITIZED_NETNS = ("netns/basic", "netns/recovery", "netns/two_clients")
-TREE_CHECKS = ("unit/check-includes", "unit/check-includes-self-test", "unit/shellcheck")
+TREE_CHECKS = ("unit/check-includes", "unit/check-includes-self-test", "tree/shellcheck")
 NOT_COPIED = ("LABELS", "DEPENDS")
 
 
