@@ -1,7 +1,8 @@
 #!/bin/bash
 # Watchers of all wires at once, from before --up until after --down: the client's uplink carries marked datagrams
-# to its first hops and nothing else (but the directory of an authority that is its neighbour, as here); the middle relay sees neither client nor web; one packet has one length on all
-# links; no run of 16 bytes stands on two links, control and handshakes included.
+# to its first hops and nothing else, but the directory of an authority that is its neighbour, as here; the middle
+# relay sees neither client nor web; one packet has one length on all links; no run of 16 bytes stands on two links,
+# control and handshakes included.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
 
@@ -59,7 +60,8 @@ done | jq -s . >"$TMP/path"
 jq -n --slurpfile captures "$TMP/captures" --slurpfile path "$TMP/path" --slurpfile windows "$TMP/windows" \
 	--argjson first "$first_hops" --arg auth "$(info .authorities[0].address4)" --arg c "$client4" \
 	--arg c6 "$(info .clients[0].address6)" --arg w "$web4" --arg w6 "$web6" \
-	'{captures: $captures[0], path: $path[0], windows: $windows[0], first_hops: $first, authority: $auth, forbidden: [$c, $c6, $w, $w6]}' \
+	'{captures: $captures[0], path: $path[0], windows: $windows[0], first_hops: $first, authority: $auth,
+		forbidden: [$c, $c6, $w, $w6]}' \
 	>"$TMP/watch"
 step "what the watchers have"
 "$TOP/tests/netns/live_wire.py" watch "$TMP/watch"

@@ -67,7 +67,8 @@ class Maker:
         (params,) = struct.unpack_from("!H", body, PARAMS_AT)
         at = PARAMS_AT + 2 + 6 * params
         (count,) = struct.unpack_from("!H", body, at)
-        return body[:at] + struct.pack("!H", 1) + body[at + 2:at + 2 + RELAY_BYTES] + body[at + 2 + RELAY_BYTES * count:]
+        first, end = at + 2, at + 2 + RELAY_BYTES * count
+        return body[:at] + struct.pack("!H", 1) + body[first:first + RELAY_BYTES] + body[end:]
 
     def documents(self):
         good = self.timed(-1, 1, 3600)

@@ -6,7 +6,7 @@
   live_wire.py watch FILE              all links at once; FILE is JSON:
       captures  address: capture of that host's eth0      path       addresses, client first, exit last
       first_hops  whom the client may speak to            authority  its address, a neighbour here, asked over HTTP
-                                                          forbidden  addresses that the middle must not see
+      forbidden   addresses that the middle must not see
       windows   [start, end] in seconds since 1970, in each of which one packet went to the web and one came back
 
 Written from docs/PROTOCOL.md, sections 4 and 6, with nothing of the project's code.
@@ -66,9 +66,11 @@ def links(path, client):
 
 def is_directory(frame, client, authority):
     """HTTP between the client and an authority that is its neighbour, which it therefore asks directly."""
-    at = ETHERNET + (frame[ETHERNET] & 15) * 4
-    return frame[12:14] == b"\x08\x00" and frame[23] == 6 and DIRECTORY_PORT in struct.unpack_from("!HH", frame, at) \
-        and {frame[26:30], frame[30:34]} == {ipaddress.ip_address(client).packed, ipaddress.ip_address(authority).packed}
+    if frame[12:14] != b"\x08\x00" or frame[23] != 6:
+        return False
+    ports = struct.unpack_from("!HH", frame, ETHERNET + (frame[ETHERNET] & 15) * 4)
+    ends = {ipaddress.ip_address(one).packed for one in (client, authority)}
+    return DIRECTORY_PORT in ports and {frame[26:30], frame[30:34]} == ends
 
 
 def check_uplink(path, client, first_hops, authority):
