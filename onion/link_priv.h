@@ -19,12 +19,14 @@
 #define LINK_CHAINS	  1024
 #define INIT_TRIES	  4 /* at 0, 1, 2 and 4 s */
 #define INIT_GIVE_UP_NSEC (6 * NSEC_PER_SEC)
-#define LINK_POLL_NSEC	  (250 * NSEC_PER_MSEC) /* how often what workers sent and got is looked at \
-						 */
-#define LINK_EARLY_NSEC (10 * NSEC_PER_SEC)	/* the side that answered waits this much longer */
-#define HALF_OPEN_KEEP_NSEC                                                                         \
-	(1 * NSEC_PER_SEC)	/* so long a half-open link has its place, however full it is */
-#define ROAM_PING_NSEC	(1 * NSEC_PER_SEC)
+/* How often what workers sent and got is looked at. */
+#define LINK_POLL_NSEC (250 * NSEC_PER_MSEC)
+/* The side that answered waits so much longer before it ends a link. */
+#define LINK_EARLY_NSEC (10 * NSEC_PER_SEC)
+/* A half-open link has its place so long, however full the table is. */
+#define HALF_OPEN_KEEP_NSEC (1 * NSEC_PER_SEC)
+/* One PING to a new address of a link in this time. */
+#define ROAM_PING_NSEC (1 * NSEC_PER_SEC)
 #define PINGS_KEPT	8 /* whose PONGs still tell a round trip */
 
 enum link_state { LINK_OPENING, LINK_HALF, LINK_UP, LINK_DEAD };
@@ -107,8 +109,7 @@ struct links {
 	struct link_seen *seen;
 	struct link_sources *sources;
 	struct cookie_secret cookie;
-	nsec_t next_init; /* the load: when an even pace of inits_per_s_busy would have the next one
-			   */
+	nsec_t next_init; /* load: when the next is due at an even pace of inits_per_s_busy */
 };
 
 /* links.c. What happens between enter and leave goes out together, and nothing is freed before

@@ -66,7 +66,9 @@ struct links_config {
 	uint32_t init_replay_most; /* 0: INIT_REPLAY_MOST; tests set less */
 };
 
+/* NULL without memory. */
 struct links *links_new(const struct links_config *c, nsec_t now);
+/* Drop all in silence: nothing is sent, no op is called. NULL is fine. */
 void links_free(struct links *s);
 
 /* A datagram that dataplane_receive() called DP_HANDSHAKE; `worker` read it and becomes the owner. */

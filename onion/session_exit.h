@@ -1,4 +1,4 @@
-/* onion/session_exit.h - the exit's sessions: AUTH, GRANT, DENY, BIND, PING, UPDATE, CLOSE of PROTOCOL.md section 7.
+/* onion/session_exit.h - the exit's sessions: AUTH, BIND, PING, CLOSE and their answers. PROTOCOL.md section 7.
  *
  * Control thread only, but for struct session_data, which workers read under RCU. Who may have a session, and which
  * lease it gets, is asked of the caller (exit/ in the daemon, a table in the simulator).
@@ -61,7 +61,9 @@ struct exit_sessions_config {
 
 struct exit_sessions;
 
+/* NULL without memory. */
 struct exit_sessions *exit_sessions_new(const struct exit_sessions_config *c, nsec_t now);
+/* Ends all in silence, gives their leases back. Before circuits_free(). NULL is fine. */
 void exit_sessions_free(struct exit_sessions *s);
 /* From circuits_ops. on_end: always takes the circuit. */
 bool exit_sessions_on_end(struct exit_sessions *s, struct circuit *c, const uint8_t h[32], const uint8_t res[32],
@@ -74,6 +76,7 @@ void exit_sessions_on_plain(struct exit_sessions *s, struct circuit *c, const ui
 void exit_sessions_refuse(struct exit_sessions *s, struct circuit *c, const struct msg_refused *m, nsec_t now);
 /* The account was revoked or ran out: its sessions get CLOSE(reason) and end. */
 void exit_sessions_revoke(struct exit_sessions *s, const uint8_t token_pk[32], enum deny_reason why, nsec_t now);
+/* The exit ends: no CLOSE, so that clients keep their wish and ask anew when it is back. */
 void exit_sessions_close_all(struct exit_sessions *s, nsec_t now);
 nsec_t exit_sessions_next_deadline(const struct exit_sessions *s);
 void exit_sessions_on_timer(struct exit_sessions *s, nsec_t now);
