@@ -20,6 +20,9 @@
 #include "crypto/token.h"
 #include "daemon/process.h"
 #include "net/control.h"
+#include "onion/wire.h"
+
+#define TIMEOUT_DEFAULT_S 30
 
 static const char usage_text[] =
 	"Usage: sispopnet-vpn COMMAND [OPTIONS]\n"
@@ -382,6 +385,10 @@ static int check_options(const struct cli *c)
 		return usage("--exit goes with --up");
 	if (c->ranges.n && !is_up)
 		return usage("--range goes with --up or --swap");
+	if ((c->tokens || c->hops || c->timeout_s || c->no_wait) && !is_up)
+		return usage("a token, --hops, --timeout and --no-wait go with --up or --swap");
+	if (c->json && (is_up || c->command == CMD_DOWN))
+		return usage("--json goes with --status or --exits");
 	if (is_up && c->tokens > 1 && c->tokens != c->exits)
 		return usage("give one token for all exits, or one for each --exit in their order");
 	return 0;
@@ -391,6 +398,8 @@ static int run(struct cli *c)
 {
 	int r = check_options(c);
 
+	c->hops = c->hops ? c->hops : HOPS_DEFAULT;
+	c->timeout_s = c->timeout_s ? c->timeout_s : TIMEOUT_DEFAULT_S;
 	if (!r && (c->command == CMD_UP || c->command == CMD_SWAP) && !c->tokens)
 		r = token_from_credentials(c);
 	c->keep_ranges = c->command == CMD_SWAP && !c->ranges.n;
@@ -416,7 +425,7 @@ static int run(struct cli *c)
 int main(int argc, char **argv)
 {
 	const char *socket = getenv("SISPOPNET_SOCKET");
-	struct cli c = {.socket = socket ? socket : CLI_SOCKET_DEFAULT, .hops = 3, .timeout_s = 30};
+	struct cli c = {.socket = socket ? socket : CLI_SOCKET_DEFAULT};
 	int o, r = 0;
 
 	if (process_harden() || crypto_init())

@@ -37,7 +37,7 @@ struct cli {
 	struct ranges ranges;
 	bool keep_ranges; /* --swap without --range: those that are in use */
 	bool no_wait, json;
-	int hops, timeout_s;
+	int hops, timeout_s; /* 0: not given */
 	struct control_client *client;
 };
 

@@ -59,6 +59,10 @@ static int run_command(const char *config, int argc, char **argv, struct token_o
 {
 	if (argc < 1)
 		return usage("a command is missing");
+	if (o->json && strcmp(argv[0], "status") != 0 && strcmp(argv[0], "token") != 0)
+		return usage("--json goes with status, token list and token show");
+	if ((o->expires || o->sessions) && (argc < 2 || strcmp(argv[1], "add") != 0))
+		return usage("--expires and --max-sessions go with token add");
 	if (!strcmp(argv[0], "token"))
 		return token(config, argc, argv, o);
 	if (argc != 1)
