@@ -19,21 +19,6 @@
 static const struct config_range workers_range = {0, ENGINE_WORKERS_MOST};
 static const struct config_range number_range = {1, UINT32_MAX};
 
-static const char *read_engine(const char *value, void *to, const void *arg)
-{
-	(void)arg;
-	if (strcmp(value, "auto") && strcmp(value, "ipsec-mb") && strcmp(value, "openssl"))
-		return "auto, ipsec-mb or openssl";
-	strcpy(to, value); /* the longest of the three fits */
-	return NULL;
-}
-
-static const char *read_log(const char *value, void *to, const void *arg)
-{
-	(void)arg;
-	return log_level_parse(value, to) ? "error, warn, info or debug" : NULL;
-}
-
 /* Into underlay4; underlay6 stands behind it. */
 static const char *read_underlay(const char *value, void *to, const void *arg)
 {
@@ -83,7 +68,7 @@ static const char *read_interface(const char *value, void *to, const void *arg)
 	if (!*value || strlen(value) >= IFNAMSIZ || strpbrk(value, "/ \t%:") ||
 	    !strcmp(value, ".") || !strcmp(value, ".."))
 		return "an interface name of 1 to 15 characters";
-	strcpy(to, value);
+	snprintf(to, IFNAMSIZ, "%s", value);
 	return NULL;
 }
 
@@ -98,38 +83,36 @@ static const struct config_row rows[] = {
 	ROW("table", read_table, table, &number_range),
 	ROW("mark", config_u32, mark, &number_range),
 	ROW("workers", config_u32, workers, &workers_range),
-	ROW("engine", read_engine, engine, NULL),
+	ROW("engine", settings_engine, engine, NULL),
 	ROW("underlay", read_underlay, underlay4, NULL),
 	ROW("padding", read_padding, padding, NULL),
 	ROW("standby", config_bool, standby, NULL),
-	ROW("log", read_log, log, NULL),
+	ROW("log", settings_log, log, NULL),
 };
 
-static void defaults(struct client_config *c)
-{
-	memset(c, 0, sizeof(*c));
-	strcpy(c->socket, CLIENT_SOCKET_DEFAULT);
-	strcpy(c->group, "sispopnet");
-	strcpy(c->state, "/var/lib/sispopnet");
-	strcpy(c->run, "/run/sispopnet");
-	strcpy(c->network, "/etc/sispopnet/network.conf");
-	strcpy(c->interface, "sispop0");
-	strcpy(c->resolv_conf, "/etc/resolv.conf");
-	strcpy(c->engine, "auto");
-	c->table = HOST_DEFAULT_TABLE;
-	c->mark = HOST_DEFAULT_MARK;
-	c->underlay4 = c->underlay6 = true;
-	c->padding = PAD_BUCKET;
-	c->standby = true;
-	c->log = LOG_INFO;
-}
+static const struct client_config defaults = {
+	.socket = CLIENT_SOCKET_DEFAULT,
+	.group = "sispopnet",
+	.state = "/var/lib/sispopnet",
+	.run = "/run/sispopnet",
+	.network = "/etc/sispopnet/network.conf",
+	.interface = "sispop0",
+	.resolv_conf = "/etc/resolv.conf",
+	.engine = "auto",
+	.table = HOST_DEFAULT_TABLE,
+	.mark = HOST_DEFAULT_MARK,
+	.underlay4 = true,
+	.underlay6 = true,
+	.padding = PAD_BUCKET,
+	.standby = true,
+	.log = LOG_INFO,
+};
 
 int client_config_load(const char *path, struct client_config *ret, char *err)
 {
-	struct client_config c;
+	struct client_config c = defaults;
 	int r = 0;
 
-	defaults(&c);
 	if (strcmp(path, CLIENT_CONFIG_DEFAULT) || access(path, F_OK) == 0)
 		r = config_load(path, rows, sizeof(rows) / sizeof(rows[0]), &c, err);
 	if (!r)

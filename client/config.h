@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include "base/config.h"
 #include "base/log.h"
+#include "daemon/settings.h"
 #include "onion/wire.h"
 
 #define CLIENT_CONFIG_DEFAULT "/etc/sispopnet/client.ini"
@@ -19,7 +20,7 @@ struct client_config {
 	char resolv_conf[200];
 	uint32_t table, mark;
 	uint32_t workers; /* 0: one per core */
-	char engine[16];
+	char engine[SETTINGS_ENGINE_BYTES];
 	bool underlay4, underlay6;
 	enum padding padding;
 	bool standby; /* keep a second path */

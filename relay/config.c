@@ -11,21 +11,6 @@ static const struct config_range workers_range = {0, ENGINE_WORKERS_MOST};
 static const struct config_range mbit_range = {1, 1000000};
 static const struct config_range port_range = {0, 65535};
 
-static const char *read_engine(const char *value, void *to, const void *arg)
-{
-	(void)arg;
-	if (strcmp(value, "auto") && strcmp(value, "ipsec-mb") && strcmp(value, "openssl"))
-		return "auto, ipsec-mb or openssl";
-	strcpy(to, value); /* the longest of the three fits */
-	return NULL;
-}
-
-static const char *read_log(const char *value, void *to, const void *arg)
-{
-	(void)arg;
-	return log_level_parse(value, to) ? "error, warn, info or debug" : NULL;
-}
-
 static const char *read_printable(const char *value, void *to, const void *arg)
 {
 	for (const char *p = value; *p; p++)
@@ -63,9 +48,9 @@ static const struct config_row relay_rows[] = {
 	ROW("family", read_family, family, SIZE(sizeof(((struct relay_config *)0)->family))),
 	ROW("bandwidth-mbit", config_u32, bandwidth_mbit, &mbit_range),
 	ROW("workers", config_u32, workers, &workers_range),
-	ROW("engine", read_engine, engine, NULL),
+	ROW("engine", settings_engine, engine, NULL),
 	ROW("user", config_string, user, SIZE(sizeof(((struct relay_config *)0)->user))),
-	ROW("log", read_log, log, NULL),
+	ROW("log", settings_log, log, NULL),
 };
 #define RELAY_ROWS (sizeof(relay_rows) / sizeof(relay_rows[0]))
 
@@ -73,7 +58,7 @@ static void defaults(struct relay_config *c)
 {
 	memset(c, 0, sizeof(*c));
 	c->bandwidth_mbit = 100;
-	strcpy(c->engine, "auto");
+	snprintf(c->engine, sizeof(c->engine), "auto");
 	c->log = LOG_INFO;
 	exit_settings_init(&c->exit);
 }

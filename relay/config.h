@@ -5,6 +5,7 @@
 #include "base/addr.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "daemon/settings.h"
 #include "exit/exit.h"
 
 #define RELAY_CONFIG_DEFAULT "/etc/sispopnet/relay.ini"
@@ -20,7 +21,7 @@ struct relay_config {
 	char family[65]; /* 64 hex digits, or empty */
 	uint32_t bandwidth_mbit;
 	uint32_t workers; /* 0: one per core */
-	char engine[16];  /* auto, ipsec-mb, openssl */
+	char engine[SETTINGS_ENGINE_BYTES];  /* auto, ipsec-mb, openssl */
 	char user[33];	  /* become this user; empty: stay */
 	enum log_level log;
 	struct exit_settings exit;
