@@ -48,7 +48,7 @@ static const char usage_text[] =
 	"\n"
 	"  --range CIDR    only this network goes through the tunnel (up to 16 of them, IPv4 and IPv6), the rest goes as\n"
 	"                  without the VPN, and so does DNS: names are asked where they were asked before\n"
-	"  --hops N        relays on the way, 1 to 8, the exit included (default 3)\n"
+	"  --hops N        relays on the way, 1 to 8, the exit included (default 3; --swap keeps them)\n"
 	"  --timeout S     give up after S seconds (default 30)\n"
 	"  --no-wait       return when the attempt has begun\n"
 	"  --json          with --status, --exits: JSON, schema 1\n"
@@ -398,7 +398,6 @@ static int run(struct cli *c)
 {
 	int r = check_options(c);
 
-	c->hops = c->hops ? c->hops : HOPS_DEFAULT;
 	c->timeout_s = c->timeout_s ? c->timeout_s : TIMEOUT_DEFAULT_S;
 	if (!r && (c->command == CMD_UP || c->command == CMD_SWAP) && !c->tokens)
 		r = token_from_credentials(c);

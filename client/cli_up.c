@@ -87,15 +87,18 @@ static int send_seeds(struct cli *c, json_int_t attempt)
 
 static json_t *wish_params(const struct cli *c)
 {
-	json_t *exits = json_array(), *ranges = json_array();
+	json_t *exits = json_array(), *ranges = json_array(), *wish;
 	char text[ADDR_TEXT_BYTES];
 
 	for (unsigned i = 0; i < c->exits; i++)
 		json_array_append_new(exits, json_string(c->exit_name[i]));
 	for (size_t i = 0; i < c->ranges.n; i++)
 		json_array_append_new(ranges, json_string(prefix_text(&c->ranges.range[i], text)));
-	return json_pack("{s:o,s:i,s:s,s:i,s:o}", "exits", exits, "hops", c->hops, "auth",
-			 c->tokens ? "token" : "open", "timeout_s", c->timeout_s, "ranges", ranges);
+	wish = json_pack("{s:o,s:s,s:i,s:o}", "exits", exits, "auth", c->tokens ? "token" : "open",
+			 "timeout_s", c->timeout_s, "ranges", ranges);
+	if (wish && c->hops) /* else as many as now, or the default */
+		json_object_set_new(wish, "hops", json_integer(c->hops));
+	return wish;
 }
 
 static int wait_for(struct cli *c, json_int_t attempt)

@@ -148,6 +148,7 @@ struct client {
 	enum fault fault; /* of the newest attempt, once it failed */
 	char sentence[SENTENCE_BYTES];
 	bool attempt_over; /* true when none runs */
+	bool asked_anew; /* for a directory that lists the exit */
 	bool waits_for_directory;
 	struct control_request *waiter[WAITERS_MOST];
 	struct failed_relay failed[FAILED_MOST];
@@ -166,8 +167,8 @@ bool inner_is_private(const struct addr *a);
 bool inner_is_local(const struct inner *i, const struct addr *a);
 void inner_reset_bytes(struct inner *i);
 void inner_set_active(struct inner *i, struct path_data *p);
-/* What the lease and the local networks are; replaced as a whole, the old one retired by env. 0 or
- * -ENOMEM. */
+/* What the lease and the local networks (netinfo_local_prefixes()) are; replaced as a whole, the
+ * old one retired by env. 0 or -ENOMEM. */
 struct inner_lease {
 	struct addr lease4, lease6, dns[3];
 	unsigned ndns;
@@ -192,8 +193,9 @@ int hops_choose(struct client *c, const struct carrier *k, const struct path_que
 void hops_on_built(struct client *c, const struct path *p);
 void hops_on_failed(struct client *c, const struct path *p, int hop, nsec_t now);
 
-/* grant.c: is this grant one that an honest exit gives? NULL, or a sentence why not. */
-const char *grant_judge(const struct msg_grant *g, const struct prefix *local, size_t nlocal);
+/* grant.c: is this grant one that an honest exit gives? `direct`: what netinfo_direct_prefixes()
+ * lists. NULL, or a sentence why not. */
+const char *grant_judge(const struct msg_grant *g, const struct prefix *direct, size_t ndirect);
 
 /* verify.c: a packet came back through k. done(arg, ok) once, later, at most VERIFY_NSEC; NULL:
  * no memory, or no socket. */

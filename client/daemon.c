@@ -142,6 +142,11 @@ static void on_directory(void *arg, const struct directory *d, nsec_t now)
 	tunnel_on_directory(c, now);
 }
 
+static void on_directory_unchanged(void *arg, nsec_t now)
+{
+	tunnel_on_directory(arg, now);
+}
+
 static void on_directory_failure(void *arg, nsec_t now)
 {
 	struct client *c = arg;
@@ -307,7 +312,8 @@ static int open_directory(struct client *c, nsec_t now, char *err)
 		.state = c->config.state,
 		.mark = c->config.mark,
 		.rng = &rng_system,
-		.ops = {c, on_directory, on_directory_failure, tunnel_device},
+		.ops = {c, on_directory, on_directory_failure, on_directory_unchanged,
+			tunnel_device},
 	};
 
 	c->dirsync = dirsync_new(&dc, now);

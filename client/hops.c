@@ -128,6 +128,12 @@ int hops_choose(struct client *c, const struct carrier *k, const struct path_que
 	}
 	guards_tick(&c->guards, cr.now_s);
 	r = choice_make(&cr, &c->guards, &rng_system, &chosen);
+	if (r == CHOICE_EXIT_LIVE && k == c->next) {
+		/* A path of the exit that is left uses the new one as middle. It goes with that
+		 * exit. */
+		cr.nlive = q->count;
+		r = choice_make(&cr, &c->guards, &rng_system, &chosen);
+	}
 	if (r == CHOICE_FAILED || r == CHOICE_RULES || r == CHOICE_GUARDS || r == CHOICE_LIVE) {
 		/* In a small network better a relay that failed a moment ago than none. */
 		cr.nfailed = 0;

@@ -117,13 +117,14 @@ static const char *read_ranges(const json_t *list, struct ranges *r)
 }
 
 /* NULL, or what is wrong with the request. */
-static const char *read_wish(json_t *params, struct wish *w)
+static const char *read_wish(const struct client *c, json_t *params, struct wish *w)
 {
 	json_t *exits = json_object_get(params, "exits"), *hops = json_object_get(params, "hops");
 	json_t *timeout = json_object_get(params, "timeout_s");
 	const char *auth = json_string_value(json_object_get(params, "auth"));
 	json_int_t seconds = timeout ? json_integer_value(timeout) : UP_TIMEOUT_S;
-	json_int_t count = hops ? json_integer_value(hops) : HOPS_DEFAULT;
+	json_int_t as_now = c->carrier ? c->carrier->hops : HOPS_DEFAULT;
+	json_int_t count = hops ? json_integer_value(hops) : as_now;
 
 	memset(w, 0, sizeof(*w));
 	if (!json_is_array(exits) || !json_array_size(exits) || json_array_size(exits) > EXITS_MOST)
@@ -156,7 +157,7 @@ static void method_up(struct client *c, struct control_request *q, json_t *param
 	nsec_t now = clock_now();
 	struct wish w;
 	char err[ROUTING_ERROR_BYTES];
-	const char *wrong = read_wish(params, &w);
+	const char *wrong = read_wish(c, params, &w);
 	enum fault f;
 
 	if (wrong) {

@@ -177,15 +177,20 @@ static void begin_exit(struct client *c, nsec_t now)
 	const struct directory *d = dirsync_current(c->dirsync, now);
 	const uint8_t *id = c->wish.exit[c->wish_exit].id;
 	const struct relay *exit;
+	bool is_listed;
 
-	c->waits_for_directory = !d;
-	if (!d) {
+	exit = d ? directory_find(d, id) : NULL;
+	is_listed = exit && exit->flags & RELAY_FLAG_EXIT;
+	/* A directory that does not know the exit may be older than the exit: once more, but not
+	 * twice. */
+	c->waits_for_directory = !d || (!is_listed && !c->asked_anew);
+	if (c->waits_for_directory) {
+		c->asked_anew = d != NULL;
 		dirsync_refresh(c->dirsync, now);
 		return; /* tunnel_on_directory() goes on */
 	}
 	methods_step(c, STEP_DIRECTORY, "valid", now);
-	exit = directory_find(d, id);
-	if (!exit || !(exit->flags & RELAY_FLAG_EXIT)) {
+	if (!is_listed) {
 		tunnel_fail(c, FAULT_NO_EXIT, "%s",
 			    choice_result_text(exit ? CHOICE_NOT_AN_EXIT : CHOICE_NO_EXIT));
 		return;
@@ -235,6 +240,7 @@ static void new_attempt(struct client *c, const struct wish *w, nsec_t now)
 	c->attempt_started = now;
 	c->attempt_deadline = now + w->timeout;
 	c->directory_failures = 0;
+	c->asked_anew = false;
 	memset(c->step_done, 0, sizeof(c->step_done));
 	if (!c->carrier) {
 		c->up_since = 0;
@@ -303,8 +309,12 @@ void tunnel_on_directory(struct client *c, nsec_t now)
 /* A document that was refused is said at once; a source that is silent gets a second chance. */
 void tunnel_on_directory_failure(struct client *c, nsec_t now)
 {
-	if (!c->waits_for_directory || dirsync_current(c->dirsync, now))
+	if (!c->waits_for_directory)
 		return;
+	if (dirsync_current(c->dirsync, now)) { /* only one that lists the exit was wanted */
+		tunnel_on_directory(c, now);
+		return;
+	}
 	if (++c->directory_failures >= 2 || dirsync_result(c->dirsync) != DIR_CUT)
 		tunnel_fail(c, FAULT_NO_DIRECTORY, "there is no valid directory: %s",
 			    dirsync_error(c->dirsync));

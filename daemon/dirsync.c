@@ -267,6 +267,17 @@ static int start_fetch(struct source *s, const char *what, size_t most, http_don
 				done, s, &s->fetch);
 }
 
+/* Nothing newer there; another source may have it, the next round will tell. */
+static enum dir_result same_again(struct dirsync *d, nsec_t now)
+{
+	round_won(d);
+	plan_retry(d, now);
+	arm(d, now);
+	if (d->config.ops.on_unchanged)
+		d->config.ops.on_unchanged(d->config.ops.arg, now);
+	return DIR_SAME;
+}
+
 /* A directory whose descriptors are good: does it serve? */
 static void take(struct source *s, struct directory *made, nsec_t now)
 {
@@ -285,7 +296,8 @@ static void take(struct source *s, struct directory *made, nsec_t now)
 	round_won(d);
 	if (is_same(d, made->consensus) && made->missing >= d->current->missing) {
 		directory_free(made); /* nobody had the missing ones yet */
-		plan_retry(d, now);
+		same_again(d, now);
+		return;
 	} else {
 		write_cache(d, made);
 		serve(d, made, now);
@@ -318,15 +330,6 @@ static void on_descriptors(void *arg, int status, const uint8_t *body, size_t n,
 	}
 	s->consensus = NULL; /* the directory's now */
 	take(s, made, now);
-}
-
-/* Nothing newer there; another source may have it, the next round will tell. */
-static enum dir_result same_again(struct dirsync *d, nsec_t now)
-{
-	round_won(d);
-	plan_retry(d, now);
-	arm(d, now);
-	return DIR_SAME;
 }
 
 static void on_consensus(void *arg, int status, const uint8_t *body, size_t n, const char *failure)

@@ -30,6 +30,8 @@ struct dirsync_ops {
 	/* A fetch or the cache was refused: dirsync_error() tells why. For waiting --up requests.
 	 */
 	void (*on_failure)(void *arg, nsec_t now);
+	/* A refresh ended with what we have: there is nothing newer. May be NULL. */
+	void (*on_unchanged)(void *arg, nsec_t now);
 	/* Name of the TUN to reach `to` through, or NULL: direct. May be NULL. */
 	const char *(*tunnel)(void *arg, const struct addr *to);
 };

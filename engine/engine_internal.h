@@ -10,8 +10,8 @@
 #include "net/udp.h"
 
 #define BATCH_PACKETS	   64	/* read from one descriptor before another gets its turn */
-#define CONTROL_RING_CELLS 1024 /* what waits for the control thread */
-#define WORKER_RING_CELLS  512	/* datagrams that wait for their link's owner */
+#define CONTROL_RING_CELLS 512 /* what waits for the control thread */
+#define WORKER_RING_CELLS  256	/* datagrams that wait for their link's owner */
 #define CONTROL_BATCH	   256	/* messages the control thread takes before its other events */
 
 enum family_index { FAMILY4, FAMILY6, FAMILIES };

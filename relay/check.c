@@ -115,6 +115,10 @@ int relay_keygen(const char *config_path)
 		e = process_drop(c.user, false, err); /* the file shall be its who runs the relay */
 	if (!e)
 		e = relay_keys_create(c.state, &rng_system, err);
+	if (e == -EEXIST) { /* asked again: the name is what is wanted */
+		fprintf(stderr, "sispopnet-relay: %s\n", err);
+		e = 0;
+	}
 	snprintf(path, sizeof(path), "%s/identity", c.state);
 	if (!e)
 		e = keyfile_read(path, seed, sizeof(seed), err);

@@ -390,7 +390,7 @@ struct engine_control_ops relayd_control_ops(struct relayd *r)
 
 struct dirsync_ops relayd_dirsync_ops(struct relayd *r)
 {
-	return (struct dirsync_ops){r, on_directory, on_directory_failure, NULL};
+	return (struct dirsync_ops){r, on_directory, on_directory_failure, NULL, NULL};
 }
 
 /* --- life --- */

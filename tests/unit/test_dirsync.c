@@ -148,7 +148,7 @@ static struct dirsync *start(struct fixture *f)
 					 .state = f->state,
 					 .rng = &rng_system,
 					 .retry_least_ms = RETRY_MS,
-					 .ops = {f, on_directory, on_failure, tunnel}};
+					 .ops = {f, on_directory, on_failure, NULL, tunnel}};
 	nsec_t now = clock_now();
 	f->sync = dirsync_new(&c, now);
 	assert_non_null(f->sync);
