@@ -1,5 +1,8 @@
 /* client/grant.c - the client does not trust the exit: which grants it refuses. PROTOCOL.md
- * section 7. Pure. */
+ * section 7. Pure.
+ *
+ * Direct is what this machine reaches beside the tunnel: the networks that it is on, and those that
+ * its main table has a route to. A resolver there would be asked in clear. */
 #include "client/client.h"
 
 #define MTU_LEAST_V6 1280
@@ -15,10 +18,10 @@ static bool in_any(const struct addr *a, const char *const *texts)
 	return false;
 }
 
-static bool is_local(const struct addr *a, const struct prefix *local, size_t n)
+static bool is_direct(const struct addr *a, const struct prefix *direct, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (prefix_has(&local[i], a))
+		if (prefix_has(&direct[i], a))
 			return true;
 	return false;
 }
@@ -41,7 +44,7 @@ static bool is_on_link(const struct addr *a)
 	return in_any(a, ranges);
 }
 
-const char *grant_judge(const struct msg_grant *g, const struct prefix *local, size_t nlocal)
+const char *grant_judge(const struct msg_grant *g, const struct prefix *direct, size_t ndirect)
 {
 	const struct addr *lease[2] = {&g->lease4, &g->lease6};
 
@@ -52,16 +55,18 @@ const char *grant_judge(const struct msg_grant *g, const struct prefix *local, s
 			continue;
 		if (!may_be_lease(lease[i]))
 			return "the exit granted an inner address outside the private ranges";
-		if (is_local(lease[i], local, nlocal))
-			return "the exit granted an inner address of a network that this machine is on";
+		if (is_direct(lease[i], direct, ndirect))
+			return "the exit granted an inner address of a network that this machine "
+			       "is on or has a route to";
 	}
 	if (g->mtu < (g->lease6.family ? MTU_LEAST_V6 : MTU_LEAST_V4))
 		return "the exit granted an MTU that is too small";
 	for (unsigned i = 0; i < g->ndns; i++) {
 		if (!g->dns[i].family)
 			return "the exit granted a DNS server without an address";
-		if (is_on_link(&g->dns[i]) || is_local(&g->dns[i], local, nlocal))
-			return "the exit granted a DNS server in a network that this machine is on";
+		if (is_on_link(&g->dns[i]) || is_direct(&g->dns[i], direct, ndirect))
+			return "the exit granted a DNS server in a network that this machine is on "
+			       "or has a route to";
 		if (addr_equal_ip(&g->dns[i], &g->lease4) || addr_equal_ip(&g->dns[i], &g->lease6))
 			return "the exit granted this machine's inner address as DNS server";
 	}

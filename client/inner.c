@@ -4,7 +4,9 @@
  * Reads two pointers under RCU: the active path and the lease. The exit is not trusted: what comes
  * in must be for our lease, and from an address that is neither private, nor local, nor our own.
  * The granted DNS servers are let through whatever their address, and so are ICMP errors (an exit
- * answers a refused packet from its inner address).
+ * answers a refused packet from its inner address). Local is a network that this host has an
+ * address in. One that it only has a route to is not: with ranges, hosts there are reached through
+ * the tunnel where a longer range names them.
  */
 #include <errno.h>
 #include <stdlib.h>

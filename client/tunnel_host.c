@@ -71,28 +71,38 @@ static int host_change(struct client *c, const struct carrier *k, char *err)
 	return r ? r : set_dns(c, k, err);
 }
 
-static int local_networks(struct client *c, struct prefix **ret, size_t *ret_n, char *err)
+/* What is reached beside the tunnel: first the networks that this host is on, then those that it
+ * has a route to. */
+struct networks {
+	struct prefix *list;
+	size_t nlocal, n;
+};
+
+static int networks_init(struct networks *w, const struct client *c, char *err)
 {
-	struct prefix *p = calloc(NETINFO_PREFIXES_MAX, sizeof(*p));
 	int r;
 
-	if (!p) {
+	w->list = calloc(NETINFO_PREFIXES_MAX, sizeof(*w->list));
+	if (!w->list) {
 		snprintf(err, ROUTING_ERROR_BYTES, "no memory for the list of local networks");
 		return -ENOMEM;
 	}
-	r = netinfo_local_prefixes(c->config.interface, p, NETINFO_PREFIXES_MAX, ret_n, err);
+	r = netinfo_direct_prefixes(c->config.interface, w->list, NETINFO_PREFIXES_MAX, &w->nlocal,
+				    &w->n, err);
 	if (r)
-		free(p);
-	else
-		*ret = p;
+		free(w->list);
 	return r;
 }
 
-/* Workers and host as k's grant wants them. */
-static int apply(struct client *c, struct carrier *k, const struct prefix *local, size_t n,
-		 char *err)
+static void networks_done(struct networks *w)
 {
-	int r = inner_set_lease(c->inner, engine_env(c->engine), &k->grant, local, n);
+	free(w->list);
+}
+
+/* Workers and host as k's grant wants them. */
+static int apply(struct client *c, struct carrier *k, const struct networks *w, char *err)
+{
+	int r = inner_set_lease(c->inner, engine_env(c->engine), &k->grant, w->list, w->nlocal);
 
 	if (r) {
 		snprintf(err, ROUTING_ERROR_BYTES, "no memory for the lease");
@@ -104,13 +114,13 @@ static int apply(struct client *c, struct carrier *k, const struct prefix *local
 
 int tunnel_host_restore(struct client *c, struct carrier *k, char *err)
 {
-	struct prefix *local = NULL;
-	size_t n = 0;
-	int r = local_networks(c, &local, &n, err);
+	struct networks w;
+	int r = networks_init(&w, c, err);
 
-	if (!r)
-		r = apply(c, k, local, n, err);
-	free(local);
+	if (r)
+		return r;
+	r = apply(c, k, &w, err);
+	networks_done(&w);
 	return r;
 }
 
@@ -208,8 +218,7 @@ static void host_failed(struct client *c, const struct carrier *k, const char *e
 		tunnel_block(c, "the host could not follow a new grant of the exit: %s", err);
 }
 
-static void take_grant(struct client *c, struct carrier *k, const struct prefix *local,
-		       size_t nlocal, nsec_t now)
+static void take_grant(struct client *c, struct carrier *k, const struct networks *w, nsec_t now)
 {
 	const struct msg_grant *g = &k->grant;
 	char err[ROUTING_ERROR_BYTES], text[ADDR_TEXT_BYTES];
@@ -217,7 +226,7 @@ static void take_grant(struct client *c, struct carrier *k, const struct prefix 
 	if (k == c->next)
 		methods_step(c, STEP_SESSION,
 			     addr_ip_text(g->lease4.family ? &g->lease4 : &g->lease6, text), now);
-	if (apply(c, k, local, nlocal, err)) {
+	if (apply(c, k, w, err)) {
 		host_failed(c, k, err);
 		return;
 	}
@@ -226,10 +235,9 @@ static void take_grant(struct client *c, struct carrier *k, const struct prefix 
 		go_on_with(c, k, now);
 }
 
-static const char *judge(struct carrier *k, const struct msg_grant *g, const struct prefix *local,
-			 size_t n)
+static const char *judge(struct carrier *k, const struct msg_grant *g, const struct networks *w)
 {
-	const char *why = grant_judge(g, local, n);
+	const char *why = grant_judge(g, w->list, w->n);
 
 	if (why)
 		return why;
@@ -244,22 +252,21 @@ bool tunnel_on_grant(void *arg, const struct msg_grant *g, nsec_t now)
 	struct carrier *k = arg;
 	struct client *c = k->client;
 	char err[ROUTING_ERROR_BYTES];
-	struct prefix *local = NULL;
+	struct networks w;
 	const char *why;
-	size_t n = 0;
 
-	if (local_networks(c, &local, &n, err)) {
+	if (networks_init(&w, c, err)) {
 		host_failed(c, k, err);
 		return true;
 	}
-	why = judge(k, g, local, n);
+	why = judge(k, g, &w);
 	if (!why)
-		take_grant(c, k, local, n, now);
+		take_grant(c, k, &w, now);
 	else if (tunnel_tries(c, k))
 		tunnel_fail(c, FAULT_BAD_GRANT, "%s: it is broken or hostile, use another", why);
 	else
 		tunnel_block(c, "%s", why);
-	free(local);
+	networks_done(&w);
 	return !why;
 }
 

@@ -11,27 +11,62 @@
 #include "routing/netlink.h"
 
 #define WATCH_BUFFER_BYTES (32 * 1024)
+#define ROUTE4_BITS_LEAST  8
+#define ROUTE6_BITS_LEAST  16
+#define ULA_BITS	   7 /* fc00::/7 */
 
 struct gather {
-	unsigned except;
+	unsigned except; /* 0: none */
 	struct prefix *to;
 	size_t n, max;
 	bool full;
 };
 
-static bool gather_prefix(void *arg, const struct netlink_seen_addr *a)
+/* False when there is no room. */
+static bool gather_prefix(struct gather *g, const struct addr *a, uint8_t len)
 {
-	struct gather *g = arg;
-	if (a->index == g->except)
-		return true;
 	g->full = g->n == g->max;
 	if (g->full)
 		return false;
 	struct prefix *p = &g->to[g->n++];
-	*p = (struct prefix){.addr = a->addr, .len = a->len};
-	for (unsigned bit = a->len; bit < addr_ip_bytes(&a->addr) * 8; bit++)
+	*p = (struct prefix){.addr = *a, .len = len};
+	for (unsigned bit = len; bit < addr_ip_bytes(a) * 8; bit++)
 		p->addr.ip[bit / 8] &= (uint8_t) ~(0x80 >> (bit % 8));
 	return true;
+}
+
+static bool gather_addr(void *arg, const struct netlink_seen_addr *a)
+{
+	struct gather *g = arg;
+	return a->index == g->except || gather_prefix(g, &a->addr, a->len);
+}
+
+static bool is_listed(const struct gather *g, const struct netlink_seen_route *r)
+{
+	for (size_t i = 0; i < g->n; i++) {
+		if (g->to[i].len <= r->dst_len && prefix_has(&g->to[i], &r->dst))
+			return true;
+	}
+	return false;
+}
+
+static bool is_specific(const struct netlink_seen_route *r)
+{
+	if (r->family == 4)
+		return r->dst_len >= ROUTE4_BITS_LEAST;
+	return r->dst_len >= ROUTE6_BITS_LEAST ||
+	       (r->dst_len >= ULA_BITS && (r->dst.ip[0] & 0xfe) == 0xfc);
+}
+
+/* A route of several next hops names no link, and counts. */
+static bool gather_route(void *arg, const struct netlink_seen_route *r)
+{
+	struct gather *g = arg;
+	bool is_ours = r->oif != 0 && r->oif == g->except;
+	if (r->table != RT_TABLE_MAIN || r->type != RTN_UNICAST || is_ours || !is_specific(r) ||
+	    is_listed(g, r))
+		return true;
+	return gather_prefix(g, &r->dst, r->dst_len);
 }
 
 static int ask_once(struct nl_sock **ret, char *err)
@@ -51,21 +86,42 @@ static int answered(struct nl_sock *s, int rc, char *err)
 	return rc;
 }
 
-int netinfo_local_prefixes(const char *except, struct prefix *ret, size_t max, size_t *ret_n,
-			   char *err)
+/* The networks of addresses, and with `routes` the main table's behind them. */
+static int gather(const char *except, struct gather *g, size_t *ret_nlocal, bool routes, char *err)
 {
 	struct nl_sock *s;
-	struct gather g = {.except = except ? if_nametoindex(except) : 0, .to = ret, .max = max};
 	int rc = ask_once(&s, err);
 	if (rc < 0)
 		return rc;
-	rc = answered(s, netlink_each_addr(s, gather_prefix, &g), err);
-	if (rc < 0)
-		return rc;
-	if (g.full)
-		return routing_fail(err, -ENOSPC, "This host has more than %zu addresses.", max);
-	*ret_n = g.n;
-	return 0;
+	g->except = except ? if_nametoindex(except) : 0;
+	rc = netlink_each_addr(s, gather_addr, g);
+	const size_t nlocal = g->n;
+	const bool too_many = g->full;
+	if (rc == 0 && !too_many && routes)
+		rc = netlink_each_route(s, gather_route, g);
+	rc = answered(s, rc, err);
+	if (rc == 0 && too_many)
+		rc = routing_fail(err, -ENOSPC, "This host has more than %zu addresses.", g->max);
+	if (rc == 0)
+		*ret_nlocal = nlocal;
+	return rc;
+}
+
+int netinfo_local_prefixes(const char *except, struct prefix *ret, size_t max, size_t *ret_n,
+			   char *err)
+{
+	struct gather g = {.to = ret, .max = max};
+	return gather(except, &g, ret_n, false, err);
+}
+
+int netinfo_direct_prefixes(const char *except, struct prefix *ret, size_t max, size_t *ret_nlocal,
+			    size_t *ret_n, char *err)
+{
+	struct gather g = {.to = ret, .max = max};
+	int rc = gather(except, &g, ret_nlocal, true, err);
+	if (rc == 0)
+		*ret_n = g.n;
+	return rc;
 }
 
 struct wanted {

@@ -14,6 +14,15 @@
  * more; other -errno. A lease that overlaps one is to be refused. */
 int netinfo_local_prefixes(const char *except, struct prefix *ret, size_t max, size_t *ret_n,
 			   char *err) __attribute__((warn_unused_result));
+/* What is reached beside a tunnel: the same networks, *ret_nlocal of them, and behind them, *ret_n
+ * in all, the destinations of the main table's unicast routes that lead through other links than
+ * `except`, without those that lie in one listed before. Not listed are routes that halve the
+ * internet or the like, as another VPN's 0.0.0.0/1: IPv4 shorter than /8, and IPv6 shorter than
+ * /16 outside of fc00::/7. A router may have more routes than max: those that find no room are
+ * left out without an error; -ENOSPC is only for the networks of addresses. A resolver or a lease
+ * in one is to be refused. */
+int netinfo_direct_prefixes(const char *except, struct prefix *ret, size_t max, size_t *ret_nlocal,
+			    size_t *ret_n, char *err) __attribute__((warn_unused_result));
 /* 1 when the main table has a default route of that family (4 or 6) that leads somewhere, 0 when
  * not; -errno. */
 int netinfo_has_default_route(uint8_t family, char *err) __attribute__((warn_unused_result));

@@ -267,6 +267,10 @@ static void each_route(struct dump *d, struct nlmsghdr *h)
 				       .table = u32_or(attrs, RTA_TABLE, head->rtm_table),
 				       .metric = u32_or(attrs, RTA_PRIORITY, 0),
 				       .oif = u32_or(attrs, RTA_OIF, 0)};
+	size_t n = r.family == 6 ? 16 : 4;
+	r.dst.family = r.family;
+	if (attrs[RTA_DST] && (size_t)nla_len(attrs[RTA_DST]) == n)
+		r.dst = addr_from_ip(nla_data(attrs[RTA_DST]), n, 0);
 	if (r.family != 0 && !(head->rtm_flags & RTM_F_CLONED))
 		d->enough = !d->fn_route(d->arg, &r);
 }

@@ -37,7 +37,8 @@ struct netlink_rule {
 struct netlink_seen_route {
 	uint8_t family, dst_len, type, protocol;
 	uint32_t table, metric;
-	unsigned oif;
+	unsigned oif;	 /* 0: none, or several next hops */
+	struct addr dst; /* zero where dst_len is 0 */
 };
 struct netlink_seen_rule {
 	uint8_t family, protocol;

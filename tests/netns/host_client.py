@@ -409,6 +409,57 @@ def netinfo_answers(lab):
     sh("ip route add default via 198.51.100.1")
 
 
+# Routes of the main table that lead beside a tunnel, and routes that do not count. One of several metrics, one within
+# another, and one of a network that the host is on are listed once, or not at all.
+ROUTED = ("10.55.0.0/16 via 198.51.100.1", "10.55.0.0/16 via 198.51.100.1 metric 7", "10.55.9.0/24 via 198.51.100.1",
+          "11.0.0.0/8 dev up0", "192.0.2.7 via 198.51.100.1",
+          "172.20.0.0/16 nexthop via 198.51.100.1 nexthop via 198.51.100.7",
+          "2001:db8:55::/48 via 2001:db8:100::1", "fc00::/7 dev up0", "2400::/16 dev up0", "2001:db8:56::9 dev up0")
+LISTED = ["10.55.0.0/16", "11.0.0.0/8", "192.0.2.7/32", "172.20.0.0/16", "2001:db8:55::/48", "fc00::/7", "2400::/16",
+          "2001:db8:56::9/128"]
+NOT_COUNTED = ("0.0.0.0/1 dev up0", "128.0.0.0/1 dev up0", "12.0.0.0/7 dev up0", "2000::/3 dev up0", "2600::/15 dev up0",
+               "198.51.100.128/25 dev up0", "unreachable 10.56.0.0/16", "blackhole 10.57.0.0/16",
+               "10.58.0.0/16 dev up0 table 77", "10.59.0.0/16 dev sisp0", "fd59::/32 dev sisp0")
+
+
+def routes_beside_the_tunnel(lab):
+    before = lab.state()
+    d = lab.driver()
+    d.ok("tun sisp0 1")
+    sh("sysctl -qw net.ipv6.conf.sisp0.disable_ipv6=0; ip link set sisp0 up")
+    local = sorted(d.ok("prefixes sisp0"))
+
+    def listed(max=1024):
+        seen = d.ok(f"direct sisp0 {max}")
+        first = [p for p in seen if p.startswith("prefix ")]
+        assert seen[:len(first)] == first and sorted(first) == local, seen
+        return sorted(p.partition(" ")[2] for p in seen[len(first):])
+
+    def change(verb, routes):
+        for r in routes:
+            sh(f"ip {'-6' if '::' in r else '-4'} route {verb} {r}")
+
+    assert listed() == []
+    change("add", NOT_COUNTED)
+    assert listed() == []
+    assert "route 10.59.0.0/16" in d.ok("direct - 1024"), "without a link that is ours"
+    change("add", ROUTED)
+    assert listed() == sorted(LISTED)
+    assert sorted(d.ok("prefixes sisp0")) == local, "routes are not among the host's own networks"
+    # More routes than room are no error; more addresses are.
+    assert len(listed(len(local) + 3)) == 3 and listed(len(local)) == []
+    d.refused(f"direct sisp0 {len(local) - 1}", 28, "addresses")
+    with open(lab.dir + "/routes", "w") as f:
+        f.writelines(f"route add 45.{i // 256}.{i % 256}.0/24 dev up0\n" for i in range(2000))
+    sh(f"ip -batch {lab.dir}/routes")
+    assert len(listed()) == 1024 - len(local)
+    sh(f"sed -i s/add/del/ {lab.dir}/routes; ip -batch {lab.dir}/routes")
+    change("del", ROUTED + NOT_COUNTED)
+    d.ok("untun")
+    d.close()
+    lab.same(before, "routes beside the tunnel")
+
+
 def watch_tells_of_others_changes(lab):
     d = lab.driver()
     d.ok("tun sisp0 1")
@@ -458,5 +509,5 @@ run([up_and_down, undo_after_the_tun_is_gone, fails_closed_when_killed, killed_a
      a_set_up_that_fails_takes_itself_back, what_another_made_in_between_stays,
      others_changes_are_left_alone, strict_rp_filter_lets_answers_in, resolv_conf_kinds, dns_refusals,
      journal_refusals, missing_rights, only_net_admin_is_needed, another_namespace_discards_the_journal,
-     netinfo_answers, watch_tells_of_others_changes, tun_tells_what_goes_wrong])
+     netinfo_answers, routes_beside_the_tunnel, watch_tells_of_others_changes, tun_tells_what_goes_wrong])
 sys.exit(0)

@@ -8,8 +8,8 @@
  * V6|- TABLE MARK check-exit / exit NAME IFNAME MTU RANGE4|- ADDR4|- RANGE6|- ADDR6|- tun IFNAME
  * QUEUES [whole] / untun    dns PATH SERVER... / ours PATH    undo / changes / hooks send HEX /
  * send-open HEX / read        one packet of queue 0; read waits until one comes prefixes EXCEPT|- /
- * default 4|6 / link NAME / watch / changed EXCEPT|- (waits for an event first) Each answers with
- * lines that end in "ok ..." or "error CODE sentence".
+ * direct EXCEPT|- MAX / default 4|6 / link NAME / watch / changed EXCEPT|- (waits for an event
+ * first) Each answers with lines that end in "ok ..." or "error CODE sentence".
  */
 #include <errno.h>
 #include <poll.h>
@@ -175,6 +175,20 @@ static int do_prefixes(struct driver *d)
 	return rc;
 }
 
+static int do_direct(struct driver *d)
+{
+	struct prefix p[NETINFO_PREFIXES_MAX];
+	char text[ADDR_TEXT_BYTES];
+	size_t max = (size_t)atoi(d->word[2]), nlocal = 0, n = 0;
+	const char *except = strcmp(d->word[1], "-") ? d->word[1] : NULL;
+	if (max > NETINFO_PREFIXES_MAX)
+		return -EINVAL;
+	int rc = netinfo_direct_prefixes(except, p, max, &nlocal, &n, d->err);
+	for (size_t i = 0; i < n; i++)
+		printf("%s %s\n", i < nlocal ? "prefix" : "route", prefix_text(&p[i], text));
+	return rc;
+}
+
 static int do_tun(struct driver *d)
 {
 	bool offload = d->n < 4 || strcmp(d->word[3], "whole") != 0;
@@ -260,7 +274,8 @@ static const struct {
 	{"undo", 0, do_undo},	      {"changes", 0, do_changes}, {"hooks", 0, do_hooks},
 	{"send", 1, do_send},	      {"send-open", 1, do_send},  {"read", 0, do_read},
 	{"prefixes", 1, do_prefixes}, {"default", 1, do_default}, {"link", 1, do_link},
-	{"watch", 0, do_watch},	      {"changed", 1, do_changed}, {"ranges", 0, do_ranges},
+	{"direct", 2, do_direct},     {"watch", 0, do_watch},	  {"changed", 1, do_changed},
+	{"ranges", 0, do_ranges},
 };
 
 static void run(struct driver *d, char *line)

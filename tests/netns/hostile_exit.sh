@@ -46,16 +46,20 @@ on client1 ip addr add 10.55.0.2/24 dev lan0
 on client1 ip addr add fd55::2/64 dev lan0 nodad
 on client1 ip link set lan0 up
 on client1 ip link set lan1 up
+# Networks that it reaches through a router there, as a company's
+on client1 ip route add 10.66.0.0/16 via 10.55.0.1
+on client1 ip -6 route add fd66::/32 via fd55::1
+on client1 ip -6 route add 2001:db8:66::/48 via fd55::1
 wait_for 5 bash -c "! $TESTNET exec --prefix $NET client1 ip -6 addr show tentative | grep -q ."
 host_state client1 >"$TMP/before"
 "$TESTNET" stop --prefix "$NET" exit1
 
 step "grants that no honest exit gives: 8"
 for mode in lease-local lease-own lease-public lease-home lease-loopback lease6-local lease6-public lease6-link \
-	lease6-loopback lease-none; do
+	lease6-loopback lease-none lease-routed lease6-routed; do
 	refused 8 "inner address" $mode
 done
-for mode in dns-local dns-wan dns-loopback dns-link dns-lease; do
+for mode in dns-local dns-wan dns-loopback dns-link dns-lease dns-routed dns6-routed; do
 	refused 8 "DNS server" $mode
 done
 for mode in mtu-500 mtu-1279; do

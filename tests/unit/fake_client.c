@@ -269,12 +269,15 @@ int dns_unset(struct host *h, const char *path, char *err)
 	return 0;
 }
 
-int netinfo_local_prefixes(const char *except, struct prefix *ret, size_t max, size_t *ret_n,
-			   char *err)
+/* One network that this host is on, and one that it has a route to. */
+int netinfo_direct_prefixes(const char *except, struct prefix *ret, size_t max, size_t *ret_nlocal,
+			    size_t *ret_n, char *err)
 {
 	(void)except, (void)max, (void)err;
 	must(!prefix_parse("192.168.1.0/24", &ret[0]));
-	*ret_n = 1;
+	must(!prefix_parse("10.55.0.0/16", &ret[1]));
+	*ret_nlocal = 1;
+	*ret_n = 2;
 	return 0;
 }
 

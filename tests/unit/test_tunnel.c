@@ -203,6 +203,28 @@ static void tunnel_refuses_hostile_grants(void **state)
 	assert_int_equal(fake->ups, 0);
 }
 
+static void tunnel_refuses_a_resolver_beside_the_tunnel(void **state)
+{
+	struct msg_grant g = fake_grant_of(9);
+	(void)state;
+	g.dns[0] = addr_from_ip((uint8_t[]){10, 55, 0, 1}, 4, 0);
+	begin(0);
+	fake_built(fake->c.next);
+	assert_false(fake_grant(fake->c.next, &g));
+	check_off(FAULT_BAD_GRANT);
+	assert_non_null(strstr(fake->c.sentence, "DNS server in a network that"));
+	assert_int_equal(fake->ups, 0);
+	/* But such a network is not local to client/inner.c. */
+	g.dns[0] = addr_from_ip((uint8_t[]){9, 9, 9, 9}, 4, 0);
+	begin(0);
+	fake_built(fake->c.next);
+	assert_true(fake_grant(fake->c.next, &g));
+	const struct addr routed = addr_from_ip((uint8_t[]){10, 55, 0, 1}, 4, 0),
+			  local = addr_from_ip((uint8_t[]){192, 168, 1, 1}, 4, 0);
+	assert_false(inner_is_local(fake->c.inner, &routed));
+	assert_true(inner_is_local(fake->c.inner, &local));
+}
+
 static void tunnel_takes_back_what_it_did_when_the_host_refuses(void **state)
 {
 	int *const steps[] = {&fake->fail_tun, &fake->fail_up, &fake->fail_dns, &fake->fail_attach};
@@ -590,6 +612,7 @@ int main(void)
 		TEST(tunnel_tries_exits_in_order),
 		TEST(tunnel_knows_each_denial),
 		TEST(tunnel_refuses_hostile_grants),
+		TEST(tunnel_refuses_a_resolver_beside_the_tunnel),
 		TEST(tunnel_takes_back_what_it_did_when_the_host_refuses),
 		TEST(tunnel_wants_a_packet_back),
 		TEST(tunnel_times_out),
