@@ -145,11 +145,18 @@ static void tunnel_refuses_unknown_exits(void **state)
 	(void)state;
 	struct wish w = fake_wish(0);
 	memset(w.exit[0].id, 7, 32);
+	unsigned before = fake->refreshed;
 	tunnel_up(&fake->c, &w, clock_now(), err);
 	fake_turn();
+	assert_false(fake->c.attempt_over); /* the directory may be older than the exit */
+	assert_int_equal(fake->refreshed, before + 1);
+	tunnel_on_directory(&fake->c, clock_now());
+	fake_turn();
 	check_off(FAULT_NO_EXIT);
+	assert_int_equal(fake->refreshed, before + 1); /* but not twice */
 	memcpy(w.exit[0].id, fake->sample.id[0].public_key, 32); /* a relay that is no exit */
 	tunnel_up(&fake->c, &w, clock_now(), err);
+	tunnel_on_directory_failure(&fake->c, clock_now()); /* nor can a newer one be had */
 	fake_turn();
 	check_off(FAULT_NO_EXIT);
 }
@@ -167,6 +174,8 @@ static void tunnel_tries_exits_in_order(void **state)
 	fake_built(fake->c.next);
 	fake_deny(fake->c.next, DENY_FULL);
 	assert_false(fake->c.attempt_over);
+	tunnel_on_directory(&fake->c, clock_now()); /* which does not list the second one either */
+	fake_turn();
 	assert_memory_equal(fake->c.next->id, fake_exit(2), 32);
 	assert_true(fake->c.next->paths->has_seed);
 	fake_built(fake->c.next);
