@@ -50,7 +50,7 @@ class Host:
 
     def command(self, script):
         pid = str(self.keeper.pid)
-        return ["nsenter", "-t", pid, "-m", "-n", "-r", "env", "-i", "PATH=%s:/usr/sbin:/usr/bin:/sbin:/bin" % BIN,
+        return ["nsenter", "-t", pid, "-m", "-n", "-r", "-w", "env", "-i", "PATH=%s:/usr/sbin:/usr/bin:/sbin:/bin" % BIN,
                 "sh", "-ec", script]
 
     def run(self, script):
