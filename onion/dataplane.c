@@ -36,19 +36,6 @@ static bool is_ip(uint8_t type)
 	return type == PLAIN_PACKET || type == PLAIN_PACKET_OPEN;
 }
 
-/* Bytes of the inner packet in plain by its own length field; 0 when there is none or it lies. */
-static uint64_t inner_bytes(const uint8_t *plain, size_t n)
-{
-	if (n < 1 + 6 || !is_ip(plain[0]))
-		return 0;
-	uint64_t len = 0;
-	if (plain[1] >> 4 == 4)
-		len = load_be16(plain + 1 + 2);
-	else if (plain[1] >> 4 == 6)
-		len = 40 + (uint64_t)load_be16(plain + 1 + 4);
-	return len <= n - 1 ? len : 0;
-}
-
 /* Write the DATA header of what goes out on l and stamp the link. */
 static void address_data(struct dp_thread *t, struct link_data *l, uint32_t circuit_id,
 			 uint64_t ctr, uint8_t *d)
@@ -220,7 +207,6 @@ static enum drop end_backward(struct dp_thread *t, const struct data *k, struct 
 	mark(dir, ctr, k->n);
 	stamp(&p->last_rx, t->now);
 	atomic_store_explicit(&p->unanswered, 0, memory_order_relaxed);
-	count_up(&p->bytes_down, inner_bytes(k->body, plain));
 	ret->action = DP_PLAIN;
 	ret->end = dir;
 	ret->plain = k->body;
@@ -380,8 +366,6 @@ size_t path_seal(struct dp_thread *t, struct path_data *p, uint8_t *room, size_t
 		stamp(&p->last_tx, t->now);
 		if (atomic_load_explicit(&p->unanswered, memory_order_relaxed) == 0)
 			stamp(&p->unanswered, t->now);
-		uint64_t inner = inner_bytes(body, plain);
-		atomic_fetch_add_explicit(&p->bytes_up, inner, memory_order_relaxed);
 	}
 	seal_all(t, p, ctr, body, plain);
 	size_t layers = plain + (size_t)p->hops * AEAD_TAG;

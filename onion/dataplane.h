@@ -101,7 +101,6 @@ struct path_data {
 	_Atomic nsec_t last_rx;    /* last plain that verified */
 	_Atomic nsec_t last_tx;    /* last IP packet sealed; session messages and dummies do not count */
 	_Atomic nsec_t unanswered; /* when the first IP packet was sealed after the last plain that verified; 0: none */
-	_Atomic uint64_t bytes_up, bytes_down; /* inner bytes, without padding; counted by path_seal and _receive */
 	void *control;             /* struct path; the control thread's alone */
 };
 
