@@ -34,7 +34,7 @@ static const char *status_text(enum build_status s)
 		[BUILD_OK] = "did not serve",
 		[BUILD_OVERLOAD] = "was overloaded",
 		[BUILD_NEXT_UNKNOWN] = "did not know the next relay",
-		[BUILD_NEXT_DOWN] = "could not reach the next relay",
+		[BUILD_NEXT_DOWN] = "or the one behind it did not answer",
 		[BUILD_NO_EXIT] = "is no exit",
 		[BUILD_TIME] = "disagreed about the time",
 		[BUILD_PROTOCOL] = "did not understand the request",
