@@ -9,8 +9,13 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+struct stored {
+	struct pkt k; /* first: a pool's packet is found by its address */
+	uint8_t room[PKT_HEADROOM + PKT_ROOM] __attribute__((aligned(64)));
+};
+
 struct pkt_pool {
-	struct pkt *all;
+	struct stored *all;
 	size_t size;
 	size_t fresh; /* all[fresh..size-1] were never taken */
 	size_t left;
@@ -19,12 +24,12 @@ struct pkt_pool {
 
 struct pkt_pool *pkt_pool_new(size_t n)
 {
-	if (n == 0 || n > SIZE_MAX / sizeof(struct pkt))
+	if (n == 0 || n > SIZE_MAX / sizeof(struct stored))
 		return NULL;
 	struct pkt_pool *p = calloc(1, sizeof(*p));
 	if (!p)
 		return NULL;
-	p->all = aligned_alloc(_Alignof(struct pkt), n * sizeof(struct pkt));
+	p->all = aligned_alloc(_Alignof(struct stored), n * sizeof(struct stored));
 	if (!p->all) {
 		free(p);
 		return NULL;
@@ -48,10 +53,12 @@ struct pkt *pkt_get(struct pkt_pool *p)
 	if (k)
 		p->free = k->next;
 	else if (p->fresh < p->size)
-		k = &p->all[p->fresh++];
+		k = &p->all[p->fresh++].k;
 	else
 		return NULL;
 	p->left--;
+	k->room = ((struct stored *)k)->room;
+	k->room_bytes = PKT_HEADROOM + PKT_ROOM;
 	k->data = k->room + PKT_HEADROOM;
 	k->len = 0;
 	k->flags = 0;
@@ -62,7 +69,7 @@ struct pkt *pkt_get(struct pkt_pool *p)
 
 void pkt_put(struct pkt_pool *p, struct pkt *k)
 {
-	assert(k >= p->all && k < p->all + p->size);
+	assert((struct stored *)k >= p->all && (struct stored *)k < p->all + p->size);
 	assert(p->left < p->size);
 	k->next = p->free;
 	p->free = k;
@@ -81,5 +88,5 @@ size_t pkt_headroom(const struct pkt *k)
 
 size_t pkt_tailroom(const struct pkt *k)
 {
-	return sizeof(k->room) - pkt_headroom(k) - k->len;
+	return k->room_bytes - pkt_headroom(k) - k->len;
 }

@@ -1,7 +1,8 @@
-/* base/pkt.h - packets with headroom and tailroom, and the pool that holds all of one thread's.
+/* base/pkt.h - a packet with headroom and tailroom, and a pool of such for one thread.
  *
- * A pool is made at start and belongs to one thread. A packet is taken, filled, worked on in place and
- * put back by that thread; what crosses to another thread is copied into a ring (base/ring.h).
+ * A struct pkt describes bytes that lie elsewhere: in a burst that the kernel gave (engine/worker.c makes one
+ * for each packet that arrives), or in a pool. A pool is made at start and belongs to one thread, which takes
+ * a packet, fills it and puts it back; what crosses to another thread is copied into a ring (base/ring.h).
  */
 #pragma once
 #include <stddef.h>
@@ -16,13 +17,15 @@ struct pkt {
 	uint32_t len;   /* bytes in use */
 	uint32_t flags; /* for the owner's use; 0 when taken */
 	struct addr from; /* where a datagram came from */
-	struct pkt *next; /* free list, or a batch of the owner's */
-	uint8_t room[PKT_HEADROOM + PKT_ROOM] __attribute__((aligned(64)));
+	struct pkt *next; /* free list, or a list of the owner's */
+	uint8_t *room;    /* the bytes around it that may be written */
+	uint32_t room_bytes;
 };
 
 struct pkt_pool;
 
-/* Make a pool of n packets (allocated now, touched when used). NULL when there is no memory. */
+/* Make a pool of n packets with PKT_HEADROOM + PKT_ROOM bytes each, aligned to 64 (allocated now, touched when
+ * used). NULL when there is no memory. */
 struct pkt_pool *pkt_pool_new(size_t n);
 void pkt_pool_free(struct pkt_pool *p);
 /* Take an empty packet (data at PKT_HEADROOM, len 0); NULL when the pool is empty: the caller counts it. */

@@ -193,7 +193,7 @@ static int take_open_checksum(struct pkt *k, const struct virtio_net_hdr *h)
 int tun_read(struct tun *t, unsigned queue, struct pkt *k)
 {
 	uint8_t *at = k->room + PKT_HEADROOM - TUN_VNET_BYTES;
-	size_t room = sizeof(k->room) - (size_t)(at - k->room);
+	size_t room = k->room_bytes - (size_t)(at - k->room);
 	ssize_t n = read(tun_fd(t, queue), at, room);
 	if (n < 0)
 		return -errno;

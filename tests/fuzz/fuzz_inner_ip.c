@@ -31,7 +31,8 @@ static void use(uint8_t *p, const struct ip_view *v)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static struct pkt k;
+	static uint8_t room[PKT_HEADROOM + PKT_ROOM];
+	struct pkt k = {.room = room, .room_bytes = sizeof(room)};
 	struct ip_view v, back;
 	if (size > PKT_ROOM)
 		return 0;
@@ -40,7 +41,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size > 0 && ip_parse(exact + 1, size - 1, &v) == 0)
 		use(exact + 1, &v);
 	free(exact);
-	memset(&k, 0, sizeof(k));
 	k.data = k.room + PKT_HEADROOM;
 	k.len = (uint32_t)size;
 	memcpy(k.data, data, size);

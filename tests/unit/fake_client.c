@@ -374,15 +374,15 @@ struct path_data *fake_traffic(void)
 	struct engine_inner_ops ops = inner_ops(fake->c.inner);
 	struct addr from = fake->host.v4;
 	struct worker w;
-	struct pkt *k = calloc(1, sizeof(*k));
-	must(k);
+	struct pkt_pool *pool = pkt_pool_new(1);
+	must(pool);
+	struct pkt *k = pkt_get(pool);
 	fake->sealed_on = NULL;
-	k->data = k->room + PKT_HEADROOM;
 	k->len = (uint32_t)make_packet(k->data, 4, IP_UDP, 40);
 	memcpy(k->data + 12, from.ip, 4);
 	if (fake->attached)
 		ops.from_tun(ops.arg, &w, k);
-	free(k);
+	pkt_pool_free(pool);
 	return fake->sealed_on;
 }
 

@@ -19,12 +19,12 @@ static void pkt_pool_gives_each_packet_once(void **state)
 			assert_int_equal(pkt_pool_left(p), N - i);
 			got[i] = pkt_get(p);
 			assert_non_null(got[i]);
-			memset(got[i]->room, (int)i, sizeof(got[i]->room));
+			memset(got[i]->room, (int)i, got[i]->room_bytes);
 		}
 		assert_null(pkt_get(p));
 		assert_int_equal(pkt_pool_left(p), 0);
 		for (unsigned i = 0; i < N; i++) {
-			for (size_t b = 0; b < sizeof(got[i]->room); b++)
+			for (size_t b = 0; b < got[i]->room_bytes; b++)
 				assert_int_equal(got[i]->room[b], i); /* nobody else's bytes */
 			pkt_put(p, got[i]);
 		}
