@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/offload.h"
 #include "engine/engine.h"
 #include "routing/host.h"
 
@@ -84,6 +85,7 @@ static const struct config_row rows[] = {
 	ROW("mark", config_u32, mark, &number_range),
 	ROW("workers", config_u32, workers, &workers_range),
 	ROW("engine", settings_engine, engine, NULL),
+	ROW("offloads-off", settings_offloads, offloads_off, NULL),
 	ROW("underlay", read_underlay, underlay4, NULL),
 	ROW("padding", read_padding, padding, NULL),
 	ROW("standby", config_bool, standby, NULL),
@@ -115,6 +117,8 @@ int client_config_load(const char *path, struct client_config *ret, char *err)
 
 	if (strcmp(path, CLIENT_CONFIG_DEFAULT) || access(path, F_OK) == 0)
 		r = config_load(path, rows, sizeof(rows) / sizeof(rows[0]), &c, err);
+	if (!r)
+		r = offloads_from_env(&c.offloads_off, err, CONFIG_ERROR_BYTES);
 	if (!r)
 		*ret = c;
 	return r;

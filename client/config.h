@@ -21,6 +21,7 @@ struct client_config {
 	uint32_t table, mark;
 	uint32_t workers; /* 0: one per core */
 	char engine[SETTINGS_ENGINE_BYTES];
+	unsigned offloads_off; /* bits of enum offload, the environment's among them */
 	bool underlay4, underlay6;
 	enum padding padding;
 	bool standby; /* keep a second path */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/log.h"
+#include "base/offload.h"
 
 const char *settings_engine(const char *value, void *to, const void *arg)
 {
@@ -17,4 +18,10 @@ const char *settings_log(const char *value, void *to, const void *arg)
 {
 	(void)arg;
 	return log_level_parse(value, to) ? "error, warn, info or debug" : NULL;
+}
+
+const char *settings_offloads(const char *value, void *to, const void *arg)
+{
+	(void)arg;
+	return offloads_parse(value, to) ? OFFLOADS_EXPECTED : NULL;
 }

@@ -4,5 +4,6 @@
 
 #define SETTINGS_ENGINE_BYTES 16
 
-/* The AES engine, into char[SETTINGS_ENGINE_BYTES]; the level of the log, into enum log_level. */
-config_read_fn settings_engine, settings_log;
+/* The AES engine, into char[SETTINGS_ENGINE_BYTES]; the level of the log, into enum log_level; offloads that may not
+ * be used, into unsigned (base/offload.h). */
+config_read_fn settings_engine, settings_log, settings_offloads;

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include "base/offload.h"
 
 #define SIZE(n) ((const void *)(size_t)(n))
 
@@ -49,6 +50,7 @@ static const struct config_row relay_rows[] = {
 	ROW("bandwidth-mbit", config_u32, bandwidth_mbit, &mbit_range),
 	ROW("workers", config_u32, workers, &workers_range),
 	ROW("engine", settings_engine, engine, NULL),
+	ROW("offloads-off", settings_offloads, offloads_off, NULL),
 	ROW("user", config_string, user, SIZE(sizeof(((struct relay_config *)0)->user))),
 	ROW("log", settings_log, log, NULL),
 };
@@ -113,6 +115,8 @@ int relay_config_load(const char *path, struct relay_config *ret, char *err)
 	snprintf(c.exit.journal, sizeof(c.exit.journal), "%s/journal", c.run);
 	snprintf(c.exit.accounts, sizeof(c.exit.accounts), "%s/accounts.db", c.state);
 	r = check(path, &c, err);
+	if (!r)
+		r = offloads_from_env(&c.offloads_off, err, CONFIG_ERROR_BYTES);
 	if (!r)
 		*ret = c;
 	return r;

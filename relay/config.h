@@ -22,6 +22,7 @@ struct relay_config {
 	uint32_t bandwidth_mbit;
 	uint32_t workers; /* 0: one per core */
 	char engine[SETTINGS_ENGINE_BYTES];  /* auto, ipsec-mb, openssl */
+	unsigned offloads_off; /* bits of enum offload, the environment's among them */
 	char user[33];	  /* become this user; empty: stay */
 	enum log_level log;
 	struct exit_settings exit;

@@ -310,7 +310,8 @@ static void on_term(evutil_socket_t sig, short what, void *arg)
 static bool same_sockets(const struct relay_config *a, const struct relay_config *b)
 {
 	return addr_equal(&a->address4, &b->address4) && addr_equal(&a->address6, &b->address6) &&
-	       a->workers == b->workers && !strcmp(a->engine, b->engine) &&
+	       a->workers == b->workers && a->offloads_off == b->offloads_off &&
+	       !strcmp(a->engine, b->engine) &&
 	       !strcmp(a->state, b->state) && !strcmp(a->run, b->run) &&
 	       !strcmp(a->network, b->network) && a->dir_port == b->dir_port &&
 	       !strcmp(a->user, b->user) && a->exit.present == b->exit.present;
@@ -330,7 +331,7 @@ static void on_hup(evutil_socket_t sig, short what, void *arg)
 	}
 	if (!same_sockets(&c, &r->config)) {
 		log_error(
-			"%s changes addresses, folders, workers, engine, user, dir-port or whether this is an exit: that "
+			"%s changes addresses, folders, workers, offloads, engine, user, dir-port or whether this is an exit: that "
 			"needs a restart; the config before it stays in force",
 			r->config_path);
 		return;

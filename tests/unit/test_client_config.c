@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "routing/host.h"
+#include "base/offload.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -55,7 +56,7 @@ static void client_config_takes_all_keys(void **state)
 	int r = load(
 		"[client]\nsocket = /a/s\ngroup = vpn\nstate = /a/st\nrun = /a/r\nnetwork = /a/n\n"
 		"interface = x1\nresolv-conf = /a/rc\ntable = 7\nmark = 8\nworkers = 3\n"
-		"engine = ipsec-mb\nunderlay = 6\npadding = full\nstandby = no\nlog = error\n",
+		"engine = ipsec-mb\noffloads-off = gso, uso\nunderlay = 6\npadding = full\nstandby = no\nlog = error\n",
 		&c, err);
 	assert_string_equal(err, "");
 	assert_int_equal(r, 0);
@@ -70,6 +71,7 @@ static void client_config_takes_all_keys(void **state)
 	assert_int_equal(c.mark, 8);
 	assert_int_equal(c.workers, 3);
 	assert_string_equal(c.engine, "ipsec-mb");
+	assert_int_equal(c.offloads_off, OFFLOAD_GSO | OFFLOAD_USO);
 	assert_false(c.underlay4);
 	assert_true(c.underlay6);
 	assert_int_equal(c.padding, PAD_FULL);
@@ -113,6 +115,7 @@ static void client_config_refuses(void **state)
 		"mark = -1",
 		"workers = 17",
 		"engine = AES",
+		"offloads-off = gso lro",
 		"underlay = 5",
 		"padding = some",
 		"standby = maybe",

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/offload.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -36,7 +37,7 @@ static void relay_config_takes_all_keys(void **state)
 	int r = load(
 		BASE ADDR4
 		"address6 = [2001:db8::1]:4501\ndir-port = 8080\nnickname = bob\n"
-		"contact = bob@example.org\nbandwidth-mbit = 1000\nworkers = 2\nengine = openssl\n"
+		"contact = bob@example.org\nbandwidth-mbit = 1000\nworkers = 2\nengine = openssl\noffloads-off = all\n"
 		"user = nobody\nlog = debug\n"
 		"family = 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n",
 		&c, err);
@@ -49,6 +50,7 @@ static void relay_config_takes_all_keys(void **state)
 	assert_int_equal(c.dir_port, 8080);
 	assert_string_equal(c.nickname, "bob");
 	assert_string_equal(c.engine, "openssl");
+	assert_int_equal(c.offloads_off, OFFLOAD_ALL);
 	assert_string_equal(c.user, "nobody");
 	assert_int_equal(c.bandwidth_mbit, 1000);
 	assert_int_equal(c.workers, 2);
@@ -64,6 +66,7 @@ static void relay_config_has_defaults(void **state)
 	assert_int_equal(load(BASE ADDR4, &c, err), 0);
 	assert_int_equal(c.bandwidth_mbit, 100);
 	assert_string_equal(c.engine, "auto");
+	assert_int_equal(c.offloads_off, 0);
 	assert_string_equal(c.user, "");
 	assert_int_equal(c.dir_port, 0);
 	assert_int_equal(c.workers, 0);
@@ -103,6 +106,7 @@ static void relay_config_refuses(void **state)
 		{BASE ADDR4 "workers = 17\n", ":6: "},
 		{BASE ADDR4 "bandwidth-mbit = 0\n", ":6: "},
 		{BASE ADDR4 "engine = aes\n", "auto, ipsec-mb or openssl"},
+		{BASE ADDR4 "offloads-off = gso lro\n", "gso, gro, csum, tso and uso"},
 		{BASE ADDR4 "log = loud\n", "error, warn, info or debug"},
 		{BASE ADDR4 "nickname = 123456789012345678901\n", ":6: "},
 		{BASE ADDR4 "nickname = b\xc3\xb6\n", "printable"},
