@@ -5,9 +5,7 @@
  * PROTOCOL.md sections 1 (nonce) and 4 (header).
  */
 #include "crypto/aead.h"
-#include "base/bytes.h"
 #include "crypto/aead_engine.h"
-#include "crypto/handshake.h"
 #include "crypto/kdf.h"
 
 #include <errno.h>
@@ -83,20 +81,32 @@ void aead_key_done(struct aead_key *k)
 	wipe(k, sizeof(*k));
 }
 
+void aead_seal_batch(struct aead_ctx *c, const struct aead_key *k, struct aead_item *it, size_t n)
+{
+	if (n > 0)
+		c->engine->seal(c, k, it, n);
+}
+
+void aead_open_batch(struct aead_ctx *c, const struct aead_key *k, struct aead_item *it, size_t n)
+{
+	if (n > 0)
+		c->engine->open(c, k, it, n);
+}
+
 void aead_seal(struct aead_ctx *c, const struct aead_key *k, uint64_t ctr56, uint8_t *p, size_t n,
 	       uint8_t *tag)
 {
-	uint8_t nonce[12];
-	nonce_from_counter(nonce, k->iv, ctr56);
-	c->engine->seal(c, k->room, nonce, p, n, tag);
+	struct aead_item one = {.p = p, .n = n, .tag = tag, .ctr = ctr56};
+	c->engine->seal(c, k, &one, 1);
 }
 
 bool aead_open(struct aead_ctx *c, const struct aead_key *k, uint64_t ctr56, uint8_t *p, size_t n,
 	       const uint8_t *tag)
 {
-	uint8_t nonce[12];
-	nonce_from_counter(nonce, k->iv, ctr56);
-	return c->engine->open(c, k->room, nonce, p, n, tag);
+	/* An item's tag is written by seal alone. */
+	struct aead_item one = {.p = p, .n = n, .tag = (uint8_t *)(uintptr_t)tag, .ctr = ctr56};
+	c->engine->open(c, k, &one, 1);
+	return one.ok;
 }
 
 void header_key_init(struct header_key *k, struct aead_ctx *c, const uint8_t key[32])
@@ -110,26 +120,75 @@ void header_key_done(struct header_key *k)
 }
 
 /* circuit_id u32 | type u8 | ctr u56 | 0 u32 */
+static void write_block(uint8_t block[HEADER_BLOCK_BYTES], const struct header *h)
+{
+	uint32_t id = htobe32(h->circuit_id), zero = 0;
+	uint64_t type_ctr = htobe64((uint64_t)h->type << 56 | (h->ctr & CTR_MASK));
+	memcpy(block, &id, 4);
+	memcpy(block + 4, &type_ctr, 8);
+	memcpy(block + 12, &zero, 4);
+}
+
+static bool read_block(const uint8_t block[HEADER_BLOCK_BYTES], struct header *ret)
+{
+	uint32_t id, zero;
+	uint64_t type_ctr;
+	memcpy(&zero, block + 12, 4);
+	if (zero != 0)
+		return false;
+	memcpy(&id, block, 4);
+	memcpy(&type_ctr, block + 4, 8);
+	type_ctr = be64toh(type_ctr);
+	ret->circuit_id = be32toh(id);
+	ret->type = (uint8_t)(type_ctr >> 56);
+	ret->ctr = type_ctr & CTR_MASK;
+	return true;
+}
+
+/* As many of `left` blocks as an engine takes at once. */
+static size_t at_once(size_t left)
+{
+	return left < BLOCKS_MOST ? left : BLOCKS_MOST;
+}
+
+void headers_seal(struct aead_ctx *c, const struct header_key *k, const struct header h[], size_t n,
+		  uint8_t *const at[])
+{
+	uint8_t b[BLOCKS_MOST][HEADER_BLOCK_BYTES];
+	for (size_t done = 0, m; done < n; done += m) {
+		m = at_once(n - done);
+		for (size_t i = 0; i < m; i++)
+			write_block(b[i], &h[done + i]);
+		c->engine->blocks_encrypt(c, k, b, m);
+		for (size_t i = 0; i < m; i++)
+			memcpy(at[done + i], b[i], HEADER_BLOCK_BYTES);
+	}
+}
+
+void headers_open(struct aead_ctx *c, const struct header_key *k, const uint8_t *const at[],
+		  size_t n, struct header ret[], bool ok[])
+{
+	uint8_t b[BLOCKS_MOST][HEADER_BLOCK_BYTES];
+	for (size_t done = 0, m; done < n; done += m) {
+		m = at_once(n - done);
+		for (size_t i = 0; i < m; i++)
+			memcpy(b[i], at[done + i], HEADER_BLOCK_BYTES);
+		c->engine->blocks_decrypt(c, k, b, m);
+		for (size_t i = 0; i < m; i++)
+			ok[done + i] = read_block(b[i], &ret[done + i]);
+	}
+}
+
 void header_seal(struct aead_ctx *c, const struct header_key *k, const struct header *h,
 		 uint8_t out[16])
 {
-	uint8_t block[HEADER_BLOCK_BYTES];
-	store_be32(block, h->circuit_id);
-	store_be64(block + 4, (uint64_t)h->type << 56 | (h->ctr & CTR_MASK));
-	store_be32(block + 12, 0);
-	c->engine->block_encrypt(c, k, block, out);
+	headers_seal(c, k, h, 1, &out);
 }
 
 bool header_open(struct aead_ctx *c, const struct header_key *k, const uint8_t in[16],
 		 struct header *ret)
 {
-	uint8_t block[HEADER_BLOCK_BYTES];
-	c->engine->block_decrypt(c, k, in, block);
-	if (load_be32(block + 12) != 0)
-		return false;
-	uint64_t type_ctr = load_be64(block + 4);
-	ret->circuit_id = load_be32(block);
-	ret->type = (uint8_t)(type_ctr >> 56);
-	ret->ctr = type_ctr & CTR_MASK;
-	return true;
+	bool ok;
+	headers_open(c, k, &in, 1, ret, &ok);
+	return ok;
 }

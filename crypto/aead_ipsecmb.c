@@ -2,22 +2,30 @@
  *
  * GCM goes by the library's direct API: no jobs, no queue, nothing shared but a manager that is
  * read only after start(). A header is one block, for which a job costs more than the block:
- * fourteen AES-NI rounds over the library's expanded key. A file without content where the library
- * is not built in.
+ * fourteen AES-NI rounds over the library's expanded key, eight blocks side by side, because a
+ * round takes four cycles but one can begin each half cycle. A file without content where the
+ * library is not built in.
  */
 #ifdef HAVE_IPSEC_MB
 #include "crypto/aead_engine.h"
 #include "crypto/kdf.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <immintrin.h>
 #include <intel-ipsec-mb.h>
 
 #define FEATURES_NEEDED (IMB_FEATURE_AESNI | IMB_FEATURE_PCLMULQDQ | IMB_FEATURE_AVX2)
 #define ROUNDS		14 /* of AES-256 */
+#define LANES		8  /* header blocks side by side; the pragmas below say it again */
 
-_Static_assert(sizeof(struct gcm_key_data) <= AEAD_KEY_ROOM, "AEAD_KEY_ROOM is too small");
-_Static_assert(_Alignof(struct gcm_key_data) <= 64, "aead_key.room is aligned to 64");
+/* The powers of the hash key are the last that the library writes; what follows is alignment. They
+ * begin at 240, so that no version can count on more than 16 bytes of alignment. */
+_Static_assert(offsetof(struct gcm_key_data, ghash_keys) +
+			       sizeof(((struct gcm_key_data *)0)->ghash_keys) <=
+		       AEAD_KEY_ROOM,
+	       "AEAD_KEY_ROOM is too small");
+_Static_assert(offsetof(struct gcm_key_data, ghash_keys) % 32 == 16, "room is aligned to 16");
 
 struct ctx {
 	struct aead_ctx base;
@@ -67,22 +75,31 @@ static void key_init(struct aead_ctx *base, uint8_t *room, const uint8_t key[32]
 	IMB_AES256_GCM_PRE(manager, key, (struct gcm_key_data *)room);
 }
 
-static void gcm_seal(struct aead_ctx *base, const uint8_t *room, const uint8_t nonce[12],
-		     uint8_t *p, size_t n, uint8_t *tag)
+static void gcm_seal(struct aead_ctx *base, const struct aead_key *k, const struct aead_item *it,
+		     size_t n)
 {
 	struct ctx *c = (struct ctx *)base;
-	IMB_AES256_GCM_ENC(manager, (const struct gcm_key_data *)room, &c->gcm, p, p, n, nonce,
-			   NULL, 0, tag, AEAD_TAG_BYTES);
+	const struct gcm_key_data *key = (const struct gcm_key_data *)k->room;
+	for (size_t i = 0; i < n; i++) {
+		uint8_t nonce[12];
+		item_nonce(nonce, k, it[i].ctr);
+		IMB_AES256_GCM_ENC(manager, key, &c->gcm, it[i].p, it[i].p, it[i].n, nonce, NULL, 0,
+				   it[i].tag, AEAD_TAG_BYTES);
+	}
 }
 
-static bool gcm_open(struct aead_ctx *base, const uint8_t *room, const uint8_t nonce[12],
-		     uint8_t *p, size_t n, const uint8_t *tag)
+static void gcm_open(struct aead_ctx *base, const struct aead_key *k, struct aead_item *it,
+		     size_t n)
 {
 	struct ctx *c = (struct ctx *)base;
-	uint8_t computed[AEAD_TAG_BYTES];
-	IMB_AES256_GCM_DEC(manager, (const struct gcm_key_data *)room, &c->gcm, p, p, n, nonce,
-			   NULL, 0, computed, AEAD_TAG_BYTES);
-	return equal_ct(computed, tag, AEAD_TAG_BYTES);
+	const struct gcm_key_data *key = (const struct gcm_key_data *)k->room;
+	for (size_t i = 0; i < n; i++) {
+		uint8_t nonce[12], computed[AEAD_TAG_BYTES];
+		item_nonce(nonce, k, it[i].ctr);
+		IMB_AES256_GCM_DEC(manager, key, &c->gcm, it[i].p, it[i].p, it[i].n, nonce, NULL, 0,
+				   computed, AEAD_TAG_BYTES);
+		it[i].ok = equal_words(computed, it[i].tag, AEAD_TAG_BYTES);
+	}
 }
 
 static void expand_header_key(struct aead_ctx *base, struct header_key *k, const uint8_t key[32])
@@ -91,31 +108,66 @@ static void expand_header_key(struct aead_ctx *base, struct header_key *k, const
 	IMB_AES_KEYEXP_256(manager, key, k->enc, k->dec);
 }
 
-__attribute__((target("aes,sse2"))) static void block_encrypt(struct aead_ctx *base,
-							      const struct header_key *k,
-							      const uint8_t in[16], uint8_t out[16])
+#define WITH_AES __attribute__((target("aes,sse2")))
+
+/* The loops over lanes are unrolled, or the lanes would live in memory: 3 ns a block and not 7.
+ * Four blocks to a register (VAES) save one more, of the 150 that a relay's packet takes: not worth
+ * a third way. */
+WITH_AES static void blocks_encrypt(struct aead_ctx *base, const struct header_key *k,
+				    uint8_t b[][HEADER_BLOCK_BYTES], size_t n)
 {
 	(void)base;
 	const __m128i *rk = (const __m128i *)k->enc;
-	__m128i b = _mm_xor_si128(_mm_loadu_si128((const __m128i *)in), _mm_load_si128(rk));
-	for (int i = 1; i < ROUNDS; i++)
-		b = _mm_aesenc_si128(b, _mm_load_si128(rk + i));
-	b = _mm_aesenclast_si128(b, _mm_load_si128(rk + ROUNDS));
-	_mm_storeu_si128((__m128i *)out, b);
+	__m128i *at = (__m128i *)b;
+	for (; n >= LANES; n -= LANES, at += LANES) {
+		__m128i x[LANES];
+#pragma GCC unroll 8
+		for (int j = 0; j < LANES; j++)
+			x[j] = _mm_xor_si128(_mm_loadu_si128(at + j), _mm_load_si128(rk));
+		for (int i = 1; i < ROUNDS; i++)
+#pragma GCC unroll 8
+			for (int j = 0; j < LANES; j++)
+				x[j] = _mm_aesenc_si128(x[j], _mm_load_si128(rk + i));
+#pragma GCC unroll 8
+		for (int j = 0; j < LANES; j++)
+			_mm_storeu_si128(at + j,
+					 _mm_aesenclast_si128(x[j], _mm_load_si128(rk + ROUNDS)));
+	}
+	for (; n > 0; n--, at++) {
+		__m128i x = _mm_xor_si128(_mm_loadu_si128(at), _mm_load_si128(rk));
+		for (int i = 1; i < ROUNDS; i++)
+			x = _mm_aesenc_si128(x, _mm_load_si128(rk + i));
+		_mm_storeu_si128(at, _mm_aesenclast_si128(x, _mm_load_si128(rk + ROUNDS)));
+	}
 }
 
 /* k->dec has the round keys of the equivalent inverse cipher, last first. */
-__attribute__((target("aes,sse2"))) static void block_decrypt(struct aead_ctx *base,
-							      const struct header_key *k,
-							      const uint8_t in[16], uint8_t out[16])
+WITH_AES static void blocks_decrypt(struct aead_ctx *base, const struct header_key *k,
+				    uint8_t b[][HEADER_BLOCK_BYTES], size_t n)
 {
 	(void)base;
 	const __m128i *rk = (const __m128i *)k->dec;
-	__m128i b = _mm_xor_si128(_mm_loadu_si128((const __m128i *)in), _mm_load_si128(rk));
-	for (int i = 1; i < ROUNDS; i++)
-		b = _mm_aesdec_si128(b, _mm_load_si128(rk + i));
-	b = _mm_aesdeclast_si128(b, _mm_load_si128(rk + ROUNDS));
-	_mm_storeu_si128((__m128i *)out, b);
+	__m128i *at = (__m128i *)b;
+	for (; n >= LANES; n -= LANES, at += LANES) {
+		__m128i x[LANES];
+#pragma GCC unroll 8
+		for (int j = 0; j < LANES; j++)
+			x[j] = _mm_xor_si128(_mm_loadu_si128(at + j), _mm_load_si128(rk));
+		for (int i = 1; i < ROUNDS; i++)
+#pragma GCC unroll 8
+			for (int j = 0; j < LANES; j++)
+				x[j] = _mm_aesdec_si128(x[j], _mm_load_si128(rk + i));
+#pragma GCC unroll 8
+		for (int j = 0; j < LANES; j++)
+			_mm_storeu_si128(at + j,
+					 _mm_aesdeclast_si128(x[j], _mm_load_si128(rk + ROUNDS)));
+	}
+	for (; n > 0; n--, at++) {
+		__m128i x = _mm_xor_si128(_mm_loadu_si128(at), _mm_load_si128(rk));
+		for (int i = 1; i < ROUNDS; i++)
+			x = _mm_aesdec_si128(x, _mm_load_si128(rk + i));
+		_mm_storeu_si128(at, _mm_aesdeclast_si128(x, _mm_load_si128(rk + ROUNDS)));
+	}
 }
 
 const struct aead_engine aead_engine_ipsecmb = {
@@ -127,8 +179,8 @@ const struct aead_engine aead_engine_ipsecmb = {
 	.seal = gcm_seal,
 	.open = gcm_open,
 	.header_key_init = expand_header_key,
-	.block_encrypt = block_encrypt,
-	.block_decrypt = block_decrypt,
+	.blocks_encrypt = blocks_encrypt,
+	.blocks_decrypt = blocks_decrypt,
 };
 #else
 typedef int aead_ipsecmb_is_not_built_in; /* ISO C wants a declaration */

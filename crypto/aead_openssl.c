@@ -3,15 +3,19 @@
  * A key in room[] or struct header_key is the 32 raw bytes. OpenSSL keeps an expanded key only
  * inside a cipher context, and expanding costs about as much as sealing a packet. So a context
  * holds SLOTS of them, found by a byte of the key, and expands again only when a slot holds another
- * key: a client's layers or a relay's busiest circuits stay expanded. All is allocated in
- * ctx_new(); the packet path allocates nothing.
+ * key: a client's layers or a relay's busiest circuits stay expanded. Within a batch only the nonce
+ * changes, which leaves the fixed price of EVP: a lookup by name for each parameter. So tags go by
+ * parameter lists that stand ready, and no GCM context is told about padding, which each new nonce
+ * would tell it again. All is allocated in ctx_new(); the packet path allocates nothing.
  */
 #include "crypto/aead_engine.h"
 #include "crypto/kdf.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <openssl/core_names.h>
 #include <openssl/evp.h>
+#include <openssl/params.h>
 
 #define RAW_KEY_BYTES 32
 #define SLOTS	      32
@@ -57,8 +61,9 @@ static bool slot_open(struct slot *s, enum use use, const EVP_CIPHER *cipher)
 	if (!s->evp)
 		return false;
 	int encrypt = use == GCM_SEAL || use == BLOCK_ENCRYPT;
-	return EVP_CipherInit_ex(s->evp, cipher, NULL, NULL, NULL, encrypt) == 1 &&
-	       EVP_CIPHER_CTX_set_padding(s->evp, 0) == 1;
+	if (EVP_CipherInit_ex(s->evp, cipher, NULL, NULL, NULL, encrypt) != 1)
+		return false;
+	return use == GCM_SEAL || use == GCM_OPEN || EVP_CIPHER_CTX_set_padding(s->evp, 0) == 1;
 }
 
 static struct aead_ctx *ctx_new(void)
@@ -84,7 +89,7 @@ static struct aead_ctx *ctx_new(void)
 static EVP_CIPHER_CTX *keyed(struct aead_ctx *base, enum use use, const uint8_t key[RAW_KEY_BYTES])
 {
 	struct slot *s = &((struct ctx *)base)->slots[use][key[0] % SLOTS];
-	if (!s->keyed || !equal_ct(s->key, key, RAW_KEY_BYTES)) {
+	if (!s->keyed || !equal_words(s->key, key, RAW_KEY_BYTES)) {
 		must(EVP_CipherInit_ex(s->evp, NULL, NULL, key, NULL, -1));
 		memcpy(s->key, key, RAW_KEY_BYTES);
 		s->keyed = true;
@@ -98,30 +103,43 @@ static void key_init(struct aead_ctx *base, uint8_t *room, const uint8_t key[32]
 	memcpy(room, key, RAW_KEY_BYTES);
 }
 
-static void gcm_seal(struct aead_ctx *base, const uint8_t *room, const uint8_t nonce[12],
-		     uint8_t *p, size_t n, uint8_t *tag)
+static void gcm_seal(struct aead_ctx *base, const struct aead_key *k, const struct aead_item *it,
+		     size_t n)
 {
-	EVP_CIPHER_CTX *evp = keyed(base, GCM_SEAL, room);
-	int done = 0;
-	must(EVP_CipherInit_ex(evp, NULL, NULL, NULL, nonce, -1));
-	if (n > 0)
-		must(EVP_CipherUpdate(evp, p, &done, p, (int)n));
-	must(EVP_CipherFinal_ex(evp, p + n, &done));
-	must(EVP_CIPHER_CTX_ctrl(evp, EVP_CTRL_AEAD_GET_TAG, AEAD_TAG_BYTES, tag));
+	EVP_CIPHER_CTX *evp = keyed(base, GCM_SEAL, k->room);
+	OSSL_PARAM tag[2] = {
+		OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, NULL, AEAD_TAG_BYTES),
+		OSSL_PARAM_END};
+	for (size_t i = 0; i < n; i++) {
+		uint8_t nonce[12];
+		int done = 0;
+		item_nonce(nonce, k, it[i].ctr);
+		must(EVP_CipherInit_ex2(evp, NULL, NULL, nonce, -1, NULL));
+		if (it[i].n > 0)
+			must(EVP_CipherUpdate(evp, it[i].p, &done, it[i].p, (int)it[i].n));
+		must(EVP_CipherFinal_ex(evp, it[i].p + it[i].n, &done));
+		tag[0].data = it[i].tag;
+		must(EVP_CIPHER_CTX_get_params(evp, tag));
+	}
 }
 
-static bool gcm_open(struct aead_ctx *base, const uint8_t *room, const uint8_t nonce[12],
-		     uint8_t *p, size_t n, const uint8_t *tag)
+static void gcm_open(struct aead_ctx *base, const struct aead_key *k, struct aead_item *it,
+		     size_t n)
 {
-	EVP_CIPHER_CTX *evp = keyed(base, GCM_OPEN, room);
-	uint8_t expected[AEAD_TAG_BYTES]; /* the call takes no const */
-	int done = 0;
-	memcpy(expected, tag, sizeof(expected));
-	must(EVP_CipherInit_ex(evp, NULL, NULL, NULL, nonce, -1));
-	must(EVP_CIPHER_CTX_ctrl(evp, EVP_CTRL_AEAD_SET_TAG, AEAD_TAG_BYTES, expected));
-	if (n > 0)
-		must(EVP_CipherUpdate(evp, p, &done, p, (int)n));
-	return EVP_CipherFinal_ex(evp, p + n, &done) == 1;
+	EVP_CIPHER_CTX *evp = keyed(base, GCM_OPEN, k->room);
+	OSSL_PARAM tag[2] = {
+		OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, NULL, AEAD_TAG_BYTES),
+		OSSL_PARAM_END};
+	for (size_t i = 0; i < n; i++) {
+		uint8_t nonce[12];
+		int done = 0;
+		item_nonce(nonce, k, it[i].ctr);
+		tag[0].data = it[i].tag;
+		must(EVP_CipherInit_ex2(evp, NULL, NULL, nonce, -1, tag));
+		if (it[i].n > 0)
+			must(EVP_CipherUpdate(evp, it[i].p, &done, it[i].p, (int)it[i].n));
+		it[i].ok = EVP_CipherFinal_ex(evp, it[i].p + it[i].n, &done) == 1;
+	}
 }
 
 static void header_key_store(struct aead_ctx *base, struct header_key *k, const uint8_t key[32])
@@ -130,23 +148,24 @@ static void header_key_store(struct aead_ctx *base, struct header_key *k, const 
 	memcpy(k->enc, key, RAW_KEY_BYTES);
 }
 
-static void block(struct aead_ctx *base, enum use use, const struct header_key *k,
-		  const uint8_t in[16], uint8_t out[16])
+static void blocks(struct aead_ctx *base, enum use use, const struct header_key *k,
+		   uint8_t b[][HEADER_BLOCK_BYTES], size_t n)
 {
 	int done = 0;
-	must(EVP_CipherUpdate(keyed(base, use, k->enc), out, &done, in, HEADER_BLOCK_BYTES));
+	must(EVP_CipherUpdate(keyed(base, use, k->enc), b[0], &done, b[0],
+			      (int)(n * HEADER_BLOCK_BYTES)));
 }
 
-static void block_encrypt(struct aead_ctx *base, const struct header_key *k, const uint8_t in[16],
-			  uint8_t out[16])
+static void blocks_encrypt(struct aead_ctx *base, const struct header_key *k,
+			   uint8_t b[][HEADER_BLOCK_BYTES], size_t n)
 {
-	block(base, BLOCK_ENCRYPT, k, in, out);
+	blocks(base, BLOCK_ENCRYPT, k, b, n);
 }
 
-static void block_decrypt(struct aead_ctx *base, const struct header_key *k, const uint8_t in[16],
-			  uint8_t out[16])
+static void blocks_decrypt(struct aead_ctx *base, const struct header_key *k,
+			   uint8_t b[][HEADER_BLOCK_BYTES], size_t n)
 {
-	block(base, BLOCK_DECRYPT, k, in, out);
+	blocks(base, BLOCK_DECRYPT, k, b, n);
 }
 
 const struct aead_engine aead_engine_openssl = {
@@ -158,6 +177,6 @@ const struct aead_engine aead_engine_openssl = {
 	.seal = gcm_seal,
 	.open = gcm_open,
 	.header_key_init = header_key_store,
-	.block_encrypt = block_encrypt,
-	.block_decrypt = block_decrypt,
+	.blocks_encrypt = blocks_encrypt,
+	.blocks_decrypt = blocks_decrypt,
 };
