@@ -1,20 +1,21 @@
-/* net/udp.c - UDP sockets and batches of datagrams: recvmmsg and sendmmsg. See udp.h.
+/* net/udp.c - UDP sockets, and batches of single packets: recvmmsg and sendmmsg. See udp.h.
  *
  * The arrays that the kernel wants are made once and pointed anew for each batch; nothing is
  * allocated while packets move.
  */
-#include "net/udp.h"
+#include "net/udp_internal.h"
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-struct udp {
-	int fd;
-	struct addr local;
-};
+#define HOP_LIMIT 64 /* of every datagram, as most systems set it */
+#ifndef IPV6_FLOWINFO_SEND
+#define IPV6_FLOWINFO_SEND 33 /* linux/in6.h; the libc has no name for it */
+#endif
 
 struct udp_in {
 	struct udp *u;
@@ -37,12 +38,6 @@ struct udp_out {
 	struct pkt *pkts[UDP_BATCH];
 };
 
-static void count(_Atomic uint64_t *counter, uint64_t n)
-{
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
-			      memory_order_relaxed);
-}
-
 static int set_int(int fd, int level, int option, int value)
 {
 	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
@@ -64,9 +59,43 @@ int udp_set_df(struct udp *u, enum udp_df df)
 	static const int v6[] = {IPV6_PMTUDISC_PROBE, IPV6_PMTUDISC_DO, IPV6_PMTUDISC_DONT};
 	if ((unsigned)df > UDP_DF_OFF)
 		return -EINVAL;
-	if (u->local.family == 4)
-		return set_int(u->fd, IPPROTO_IP, IP_MTU_DISCOVER, v4[df]);
-	return set_int(u->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, v6[df]);
+	int err = u->local.family == 4 ? set_int(u->fd, IPPROTO_IP, IP_MTU_DISCOVER, v4[df])
+				       : set_int(u->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, v6[df]);
+	if (err == 0)
+		atomic_store_explicit(&u->may_fragment, df == UDP_DF_OFF, memory_order_relaxed);
+	return err;
+}
+
+/* The fields of the outer header that the system's settings could make differ between hosts. */
+static int set_header_fields(struct udp *u)
+{
+	static const struct {
+		uint8_t family;
+		int level, option, value;
+	} fields[] = {
+		{4, IPPROTO_IP, IP_TOS, 0},
+		{4, IPPROTO_IP, IP_TTL, HOP_LIMIT},
+		{6, IPPROTO_IPV6, IPV6_TCLASS, 0},
+		{6, IPPROTO_IPV6, IPV6_UNICAST_HOPS, HOP_LIMIT},
+		{6, IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, 0},
+		{6, IPPROTO_IPV6, IPV6_FLOWINFO_SEND, 0},
+	};
+	int err = 0;
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]) && err == 0; i++)
+		if (fields[i].family == u->local.family)
+			err = set_int(u->fd, fields[i].level, fields[i].option, fields[i].value);
+	return err;
+}
+
+/* Ask the kernel which offloads it has; the socket is left as if not asked. */
+static unsigned probe_offloads(int fd)
+{
+	unsigned offloads = 0;
+	if (set_int(fd, SOL_UDP, UDP_SEGMENT, 0) == 0)
+		offloads |= UDP_OFFLOAD_GSO;
+	if (set_int(fd, SOL_UDP, UDP_GRO, 1) == 0 && set_int(fd, SOL_UDP, UDP_GRO, 0) == 0)
+		offloads |= UDP_OFFLOAD_GRO;
+	return offloads;
 }
 
 static int set_options(struct udp *u, const struct udp_config *c)
@@ -82,7 +111,11 @@ static int set_options(struct udp *u, const struct udp_config *c)
 	if (err == 0)
 		err = set_buffer(u->fd, SO_SNDBUFFORCE, SO_SNDBUF, buffer);
 	if (err == 0)
+		err = set_header_fields(u);
+	if (err == 0)
 		err = udp_set_df(u, c->df);
+	if (err == 0)
+		atomic_store(&u->offloads, probe_offloads(u->fd) & ~c->without);
 	return err;
 }
 
@@ -127,6 +160,11 @@ void udp_close(struct udp *u)
 	if (u->fd >= 0)
 		close(u->fd);
 	free(u);
+}
+
+unsigned udp_offloads(const struct udp *u)
+{
+	return atomic_load_explicit(&u->offloads, memory_order_relaxed);
 }
 
 int udp_fd(const struct udp *u)
@@ -210,7 +248,7 @@ static int hand_out(struct udp_in *in, size_t prepared, size_t got, struct pkt *
 	for (size_t i = 0; i < got; i++) {
 		struct pkt *k = in->pkts[i];
 		if (in->msgs[i].msg_hdr.msg_flags & MSG_TRUNC) {
-			count(&in->counters.too_long, 1);
+			udp_count(&in->counters.too_long, 1);
 			pkt_put(in->pool, k);
 			continue;
 		}
@@ -220,7 +258,7 @@ static int hand_out(struct udp_in *in, size_t prepared, size_t got, struct pkt *
 	}
 	for (size_t i = got; i < prepared; i++)
 		pkt_put(in->pool, in->pkts[i]);
-	count(&in->counters.received, (uint64_t)n);
+	udp_count(&in->counters.received, (uint64_t)n);
 	return n;
 }
 
@@ -230,7 +268,7 @@ int udp_in_receive(struct udp_in *in, struct pkt **ret, size_t max)
 		return 0;
 	size_t prepared = prepare(in, max < UDP_BATCH ? max : UDP_BATCH);
 	if (prepared == 0) {
-		count(&in->counters.pool_empty, 1);
+		udp_count(&in->counters.pool_empty, 1);
 		return -ENOBUFS;
 	}
 	int got;
@@ -286,7 +324,7 @@ size_t udp_out_queued(const struct udp_out *out)
 void udp_out_put(struct udp_out *out, struct pkt *k, const struct addr *to)
 {
 	if (to->family != out->u->local.family) { /* the kernel would read another address there */
-		count(&out->counters.failed, 1);
+		udp_count(&out->counters.failed, 1);
 		pkt_put(out->pool, k);
 		return;
 	}
@@ -304,12 +342,12 @@ static size_t refuse(struct udp_out *out, size_t at, int err)
 {
 	size_t lost = 1;
 	if (err == EMSGSIZE)
-		count(&out->counters.too_large, 1);
+		udp_count(&out->counters.too_large, 1);
 	if (err == EAGAIN || err == EWOULDBLOCK) { /* the next ones would find it as full */
 		lost = out->n - at;
-		count(&out->counters.full, lost);
+		udp_count(&out->counters.full, lost);
 	}
-	count(&out->counters.failed, lost);
+	udp_count(&out->counters.failed, lost);
 	return lost;
 }
 
@@ -322,7 +360,7 @@ size_t udp_out_flush(struct udp_out *out)
 				    MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (done > 0) {
 			at += (size_t)done;
-			count(&out->counters.sent, (uint64_t)done);
+			udp_count(&out->counters.sent, (uint64_t)done);
 		} else if (errno != EINTR) { /* about the first of those we gave */
 			size_t lost = refuse(out, at, errno);
 			refused += lost;
