@@ -1,23 +1,55 @@
 /* tun/checksum.c - see tun/checksum.h. */
 #include "tun/checksum.h"
 #include <assert.h>
+#include <endian.h>
+#include <string.h>
 #include "base/bytes.h"
 
+/* An addition modulo 2^64 - 1: the carry comes back. */
+static uint64_t add_around(uint64_t sum, uint64_t word)
+{
+	sum += word;
+	return sum + (sum < word);
+}
+
+/* The last 0 to 15 bytes, as a sum of words in the machine's own order, zeros behind. */
+static uint64_t sum_of_tail(const uint8_t *at, size_t n)
+{
+	uint64_t sum = 0;
+	uint32_t w[3] = {0, 0, 0};
+	uint16_t half = 0;
+	if (n & 8) {
+		memcpy(w, at, 8);
+		at += 8;
+	}
+	if (n & 4) {
+		memcpy(w + 2, at, 4);
+		at += 4;
+	}
+	if (n & 2) {
+		memcpy(&half, at, 2);
+		at += 2;
+	}
+	if (n & 1)
+		sum = htobe16((uint16_t)(*at << 8));
+	return sum + w[0] + w[1] + w[2] + half;
+}
+
+/* Sixteen bytes at a time in the machine's own order: 65535 divides 2^64 - 1, so the halves of such
+ * a sum add up to the same, and turning the bytes of the result turns those of all words (RFC 1071,
+ * section 2 (B) and (C)). */
 uint64_t checksum_add(uint64_t sum, const void *p, size_t n)
 {
 	const uint8_t *at = p;
-	/* Four bytes at a time: 2^16 = 1 modulo 65535, so a 32-bit word adds as its two halves
-	 * would. */
-	for (; n >= 4; n -= 4, at += 4)
-		sum += load_be32(at);
-	if (n >= 2) {
-		sum += load_be16(at);
-		at += 2;
-		n -= 2;
+	uint64_t a = 0, b = 0; /* two, so that one addition need not wait for the other */
+	for (; n >= 16; n -= 16, at += 16) {
+		uint64_t w[2];
+		memcpy(w, at, sizeof(w));
+		a = add_around(a, w[0]);
+		b = add_around(b, w[1]);
 	}
-	if (n)
-		sum += (uint64_t)*at << 8;
-	return sum;
+	uint64_t halves = (a >> 32) + (uint32_t)a + (b >> 32) + (uint32_t)b + sum_of_tail(at, n);
+	return sum + be16toh(checksum_fold(halves));
 }
 
 uint16_t checksum_fold(uint64_t sum)
@@ -53,4 +85,11 @@ void checksum_leave_open(uint8_t *packet, const struct ip_view *v)
 	size_t at = ip_open_checksum_at(v);
 	assert(at != 0);
 	store_be16(packet + at, checksum_fold(checksum_pseudo(v)));
+}
+
+void checksum_close(uint8_t *packet, size_t n, size_t start, size_t at)
+{
+	assert(start < n && at + 2 <= n);
+	uint16_t sum = (uint16_t)~checksum_fold(checksum_add(0, packet + start, n - start));
+	store_be16(packet + at, sum ? sum : 0xffff);
 }

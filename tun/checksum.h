@@ -20,3 +20,7 @@ void checksum_complete(uint8_t *packet, const struct ip_view *v);
 /* Write the folded, not complemented pseudo-header sum into the field: what virtio-net's "needs
  * checksum" wants there. Same packets as checksum_complete(). */
 void checksum_leave_open(uint8_t *packet, const struct ip_view *v);
+/* Complete an open checksum of any protocol, as skb_checksum_help() of the kernel does: the field
+ * at `at` holds the sum of what the bytes from `start` to the end (n) do not show; both lie within,
+ * the field as a whole. A sum of 0 is written as 0xffff. */
+void checksum_close(uint8_t *packet, size_t n, size_t start, size_t at);
