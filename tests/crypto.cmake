@@ -5,7 +5,7 @@ unit_test(replay sp_crypto)
 unit_test(cookie sp_crypto)
 unit_test(sign sp_crypto)
 unit_test(token sp_crypto)
-unit_test(filler sp_crypto PkgConfig::SODIUM)
+unit_test(filler sp_crypto PkgConfig::SODIUM PkgConfig::CRYPTO)
 unit_test(keyfile sp_crypto)
 
 # The vectors hold both ways: make.py still writes the committed files, our code computes the same (test_vectors), and

@@ -350,6 +350,7 @@ static void dataplane_gives_no_counter_to_two_threads(void **state)
 	for (unsigned i = 0; i < SEALERS; i++) {
 		pthread_join(threads[i], NULL);
 		aead_ctx_free(s[i].t.aead);
+		filler_done(&s[i].filler);
 	}
 	assert_int_equal(sealed_count(), SEALERS * SEALS_EACH * (3 + 1));
 	assert_int_equal(sealed_twice(), 0);
@@ -408,6 +409,7 @@ static void dataplane_seals_once_whichever_worker_reads(void **state)
 	for (unsigned i = 0; i < 2; i++) {
 		pthread_join(threads[i], NULL);
 		aead_ctx_free(w[i].base.t.aead);
+		filler_done(&w[i].base.filler);
 	}
 	assert_int_equal(w[0].sent, COPIES);
 	assert_int_equal(drops_get(&w[0].base.drops, DROP_DATA_REPLAY), COPIES);

@@ -286,6 +286,7 @@ static int tear_down(void **state)
 	for (unsigned i = 0; i < PORTS; i++)
 		udp_close(f->udp[i]);
 	pkt_pool_free(f->pool);
+	filler_done(&f->filler);
 	aead_ctx_free(f->aead);
 	event_base_free(f->base);
 	free(f->ends);
