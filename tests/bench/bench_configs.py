@@ -1,0 +1,110 @@
+"""tests/bench/bench_configs.py - the ways from a client to web that are measured side by side.
+
+A way has a host of its own, so that all of them stand ready at once and rounds can go from one to the next.
+"""
+import bench_traffic as traffic
+
+WEB_MTU = 1500
+UDP_IP_HEADERS = 28
+IDLE_SECONDS_MOST = 1
+MEASURES = {"tcp1": ("up", "down"), "tcp4": ("up", "down"), "udp64": ("up", "down"), "udp512": ("up", "down"),
+            "udpfull": ("up", "down"), "ping": ("idle",), "flows": ("up", "down"), "clients": ("up", "down")}
+
+
+class Way:
+    """From one host to web. Subclasses say how it is made ready and which processes carry it."""
+
+    name = group = ""
+    measures = ("tcp1", "tcp4", "udp64", "udp512", "udpfull", "ping")
+    mtu = WEB_MTU
+
+    def __init__(self, net, host):
+        self.net, self.host = net, host
+
+    def prepare(self):
+        """Ready to be measured, or Failed."""
+
+    def roles(self):
+        """{role: [pid…]} of the processes that carry this way's packets."""
+        return {}
+
+    def facts(self):
+        return {"mtu": self.mtu}
+
+    def changed(self):
+        """What was not the same way any more at the end of a measurement; None when all was."""
+
+    def sample_facts(self):
+        """Of each measurement."""
+        return {}
+
+    def end(self):
+        """Ends what prepare() started."""
+
+    def measure(self, name, direction, seconds, window, blaster):
+        if name in ("tcp1", "tcp4"):
+            return traffic.tcp(self.net, self.host, direction, seconds, window, int(name[3:]), name == "tcp1")
+        if name == "ping":
+            with window:
+                return {"ping": traffic.echoes_idle(self.net, self.host, min(seconds, IDLE_SECONDS_MOST))}
+        if name.startswith("udp"):
+            size = self.mtu - UDP_IP_HEADERS if name == "udpfull" else int(name[3:])
+            return blaster.measure(self.host, direction, size, seconds, window)
+        return traffic.pair(self.net, self.pair_hosts(name), direction, seconds, window)
+
+    def pair_hosts(self, _name):
+        return [self.host, self.host]
+
+
+class NoTunnel(Way):
+    name = group = "no tunnel"
+
+
+class Tunnel(Way):
+    """Ours, with a number of hops; `second` is another client for the measure "clients"."""
+
+    group = "hops"
+
+    def __init__(self, net, host, hops, second=None):
+        super().__init__(net, host)
+        self.hops, self.second, self.path, self.status = hops, second, [], {}
+        self.name = "1 hop" if hops == 1 else f"{hops} hops"
+        self.measures += ("flows", "clients") if second else ("flows",)
+
+    def prepare(self):
+        self.status, self.path = self.net.tunnel(self.host, self.hops)
+        self.mtu = self.status["lease"]["mtu"]
+        if self.second:
+            self.net.tunnel(self.second, self.hops)
+
+    def changed(self):
+        """Under overload a client may take its path for dead and move to the other one."""
+        before, (_, path) = self.path, self.net.primary(self.host)
+        if not path or len(path) != self.hops:
+            raise traffic.Failed(f"the tunnel is down after the measurement (it had {' '.join(before)})")
+        self.path = path
+        return None if path == before else f"path changed from {' '.join(before)} to {' '.join(path)}"
+
+    def roles(self):
+        """Relays are all of the network, whichever of them the path has."""
+        relays = [one["host"] for one in self.net.info["relays"]] if self.hops > 1 else []
+        return {"client": [self.net.daemon_pid(self.host)], "exit": [self.net.daemon_pid(self.path[-1])],
+                **({"relays": [self.net.daemon_pid(host) for host in relays]} if relays else {})}
+
+    def sample_facts(self):
+        return {"path": self.path, "relays_on_path": self.hops - 1}
+
+    def facts(self):
+        return {"mtu": self.mtu, "hops": self.hops, "path": self.path, "engine": self.status.get("engine"),
+                **{key: value for key, value in self.status.items() if "offload" in key}}
+
+    def pair_hosts(self, name):
+        return [self.host, self.second if name == "clients" else self.host]
+
+
+def offloads(net, host, interface):
+    """Which large packets an interface takes from the kernel, and whether it joins those that come."""
+    text = net.run(host, "ethtool", "-k", interface)
+    names = ("tx-checksum-ip-generic", "tx-tcp-segmentation", "tx-udp-segmentation", "generic-receive-offload")
+    rows = dict(line.strip().split(": ", 1) for line in text.splitlines() if ": " in line)
+    return {name: rows[name].split()[0] for name in names if name in rows}
