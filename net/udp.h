@@ -109,7 +109,8 @@ struct udp_writer_counters {        /* written by the owner, read by any thread 
 	_Atomic uint64_t fell_back; /* runs that the kernel refused and whose datagrams went one by one */
 };
 
-/* Send on u, which outlives it. NULL without memory. */
+/* Send on u, which outlives it. NULL without memory. On IPv4 the datagrams of a run leave with the IP IDs 0, 1, 2
+ * and so on, single ones with 0: who sees the wire sees how many went together. The kernel offers no other. */
 struct udp_writer *udp_writer_new(struct udp *u);
 /* What is still queued is not sent. */
 void udp_writer_free(struct udp_writer *w);

@@ -16,8 +16,7 @@
 #define IP_TOTAL_MAX   65535 /* a run with its headers, as if it were one datagram */
 #define HEADERS4_BYTES (20 + 8)
 #define HEADERS6_BYTES (40 + 8)
-#define LOOK_BACK                                                                                  \
-	8 /* latest messages that a datagram may join: destinations that are interleaved */
+#define LOOK_BACK      8 /* latest messages that a datagram may join */
 
 struct message {
 	struct addr to;

@@ -261,14 +261,14 @@ static void udp_writer_counts_what_the_kernel_refuses(void **state)
 	assert_true(w && r);
 	struct addr to = udp_local(u);
 	struct addr nobody = loopback(4); /* port 0: EINVAL */
-	struct addr other = loopback(6);
-	other.port = to.port;
+	struct addr other = to;		  /* the same port and bytes, but no such socket's */
+	other.family = 6;
 	udp_writer_put(w, large, 10, &nobody);
 	udp_writer_put(w, large + 20, 10, &nobody);
 	udp_writer_put(w, large, 65508, &to); /* EMSGSIZE */
-	udp_writer_put(w, large, 10, &other);
 	udp_writer_put(w, large, 65507, &to);
-	udp_writer_put(w, large, 3, &to);
+	udp_writer_put(w, large, 11, &to);
+	udp_writer_put(w, large, 11, &other);
 	assert_int_equal(udp_writer_flush(w), 4);
 	assert_int_equal(udp_writer_flush(w), 0);
 	assert_int_equal(c->failed, 4);

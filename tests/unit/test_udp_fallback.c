@@ -19,6 +19,7 @@ static struct {
 	int interrupts;	   /* calls that end with EINTR first */
 	int without;	   /* socket option of SOL_UDP that does not exist: ENOPROTOOPT */
 	unsigned calls;	   /* of sendmmsg and recvmmsg */
+	size_t pieces;	   /* of memory, in all messages of sendmmsg */
 	unsigned asked;	   /* messages of the last one */
 	void (*answer)(struct mmsghdr *m); /* changes what recvmmsg brought */
 } kernel;
@@ -76,6 +77,8 @@ int __wrap_sendmmsg(int fd, struct mmsghdr *m, unsigned n, int flags)
 	int error = 0;
 	kernel.calls++;
 	kernel.asked = n;
+	for (unsigned i = 0; i < n; i++)
+		kernel.pieces += m[i].msg_hdr.msg_iovlen;
 	assert_true(flags & MSG_DONTWAIT && n <= UDP_BATCH);
 	if (kernel.interrupts > 0) {
 		kernel.interrupts--;
@@ -85,10 +88,10 @@ int __wrap_sendmmsg(int fd, struct mmsghdr *m, unsigned n, int flags)
 	for (; taken < n; taken++) {
 		if (kernel.room == 1)
 			error = EAGAIN;
-		else if (taken == 0 || !run_segment(&m[taken].msg_hdr) || !kernel.run_error)
-			error = refusal(&m[taken].msg_hdr);
+		else if (taken > 0 && kernel.run_error && run_segment(&m[taken].msg_hdr))
+			break; /* its turn comes when it is the first */
 		else
-			break;
+			error = refusal(&m[taken].msg_hdr);
 		if (error)
 			break;
 		kernel.room -= kernel.room > 0;
@@ -209,6 +212,32 @@ static void udp_writer_loses_nothing_by_falling_back(void **state)
 		world_check(&w);
 		world_close(&w);
 	}
+}
+
+/* Datagrams that lie back to back are one piece for the kernel, and are found again in it one by
+ * one. */
+static void udp_writer_joins_adjacent_memory(void **state)
+{
+	(void)state;
+	struct seeded s = {12};
+	struct udp_world w = open_world(4);
+	put_many(&w, &s, 0, 1000, 6, 0);
+	world_put(&w, &s, 0, 999, 0);
+	assert_int_equal(udp_writer_flush(w.writer), 0);
+	assert_int_equal(kernel.pieces, 1);
+	world_check(&w);
+
+	put_many(&w, &s, 0, 1000, 2, 0);
+	put_many(&w, &s, 0, 1000, 1, 1);
+	put_many(&w, &s, 0, 1000, 3, 0);
+	put_many(&w, &s, 0, 1000, 2, 7);
+	world_put(&w, &s, 0, 999, 0);
+	kernel.run_error = EIO;
+	kernel.pieces = 0;
+	assert_int_equal(udp_writer_flush(w.writer), 0);
+	assert_int_equal(kernel.pieces, 4 + 9); /* refused, and then alone */
+	world_check(&w);
+	world_close(&w);
 }
 
 /* Segments beyond the MTU are the sender's fault. before_6_14: how older kernels say it. */
@@ -592,6 +621,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(udp_writer_learns_that_a_path_has_no_gso),
 		cmocka_unit_test(udp_writer_loses_nothing_by_falling_back),
+		cmocka_unit_test(udp_writer_joins_adjacent_memory),
 		cmocka_unit_test(udp_writer_blames_a_large_segment_on_nobody_else),
 		cmocka_unit_test(udp_writer_keeps_gso_where_fragments_pass),
 		cmocka_unit_test(udp_writer_keeps_gso_when_memory_was_short),
