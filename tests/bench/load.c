@@ -1,15 +1,12 @@
 /* tests/bench/load.c - the load generator: plays the neighbours of one real sispopnet-relay and
- *measures it.
- *
- *	load MODE --relay PROGRAM [OPTION...]        one JSON object on stdout; 0 when all checks
- *hold
+ * measures it. Usage: options.c.
  *
  * It makes a network namespace of its own (root), in it a relay's folder and a relay, and is, on
- *one thread, the previous and the next hop of as many paths as asked for. Nothing is left behind.
- *What the modes measure stands in modes.c; tests/bench/relay_load.py runs several and compares.
+ * one thread, the previous and the next hop of as many paths as asked for. It tells one JSON object
+ * on stdout and exits with 0 when all checks hold. Nothing is left behind. What the modes measure
+ * stands in modes.c; tests/bench/relay_load.py runs several and compares.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <net/if.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -26,7 +23,6 @@
 #define DRAIN_NSEC  (5 * NSEC_PER_SEC)
 #define BATCH	    10000 /* BUILDs made ahead at once: 10 MB */
 #define SKIPPED	    77	  /* what ctest calls skipped */
-#define PATHS_MOST  1000000
 
 static volatile sig_atomic_t interrupted;
 
@@ -45,12 +41,13 @@ void load_problem(struct load *l, const char *fmt, ...)
 
 /* --- the loop --- */
 
-static void on_data(void *arg, struct neighbour *p, const struct header *h, uint8_t *d, size_t n)
+static void on_data(void *arg, struct neighbour *p, const struct header *h, uint8_t *d, size_t n,
+		    nsec_t now)
 {
 	struct load *l = arg;
 	for (unsigned i = 0; i < l->streams; i++) {
 		if (stream_receiver(&l->stream[i]) == p->kind) {
-			stream_on_data(&l->stream[i], h, d, n, clock_now());
+			stream_on_data(&l->stream[i], h, d, n, now);
 			return;
 		}
 	}
@@ -227,261 +224,6 @@ void load_streams_end(struct load *l)
 	l->streams = 0;
 }
 
-/* --- options --- */
-
-static const char usage_text[] =
-	"Usage: load MODE --relay PROGRAM [OPTION...]\n"
-	"\n"
-	"  forward    data over --circuits paths, in the directions of --direction\n"
-	"  circuits   data over one path, then --circuits are built, memory, data spread over them\n"
-	"  builds     --builds BUILDs as fast as the relay answers, against its Diffie-Hellman bound\n"
-	"  flood      data over --circuits paths without and with --flood BUILDs a second\n"
-	"  limits     more BUILDs than a client's link may send, and one that only says that it is a relay\n"
-	"  relay-limit  more BUILDs than a relay's link may send\n"
-	"\n"
-	"  --relay PROGRAM         sispopnet-relay\n"
-	"  --relay-cpus 0,1        cores of the relay (0)\n"
-	"  --own-cpus 1            cores of the generator (1)\n"
-	"  --workers N             of the relay (1)\n"
-	"  --engine NAME           auto, ipsec-mb or openssl (auto)\n"
-	"  --neighbours N          links into the relay, and as many out of it (16)\n"
-	"  --direction D           forward, backward or both (forward)\n"
-	"  --circuits N, --builds N, --flood N\n"
-	"  --seconds S, --windows N  each window, and how many of a kind (2, 3)\n"
-	"  --settle S              before memory is looked at the last time (12)\n"
-	"  --bytes N               of a datagram, 84 to 1440 (1440)\n"
-	"  --rate N                datagrams a second and direction; 0, the default: as fast as --window lets\n"
-	"  --window N              datagrams under way in a direction (128)\n"
-	"  --burst N               datagrams sent at once (32)\n"
-	"  --run N                 datagrams of one path in a row (1)\n"
-	"  --verify N              open and compare one of N (64)\n"
-	"  --no-gso                send datagrams one by one\n";
-
-enum {
-	OPT_RELAY = 256,
-	OPT_RELAY_CPUS,
-	OPT_OWN_CPUS,
-	OPT_WORKERS,
-	OPT_ENGINE,
-	OPT_NEIGHBOURS,
-	OPT_DIRECTION,
-	OPT_CIRCUITS,
-	OPT_BUILDS,
-	OPT_FLOOD,
-	OPT_SECONDS,
-	OPT_WINDOWS,
-	OPT_SETTLE,
-	OPT_BYTES,
-	OPT_RATE,
-	OPT_WINDOW,
-	OPT_BURST,
-	OPT_RUN,
-	OPT_VERIFY,
-	OPT_NO_GSO,
-	OPT_HELP,
-};
-
-static void usage(const char *sentence)
-{
-	fprintf(stderr, "load: %s (see load --help)\n", sentence);
-	exit(2);
-}
-
-static unsigned number(const char *text, unsigned least, unsigned most)
-{
-	char *end;
-	errno = 0;
-	unsigned long n = strtoul(text, &end, 10);
-	if (errno || *end || end == text || n < least || n > most)
-		usage("a number is none, or out of range");
-	return (unsigned)n;
-}
-
-static double seconds(const char *text)
-{
-	char *end;
-	double s = strtod(text, &end);
-	if (*end || end == text || !(s > 0 && s <= 3600))
-		usage("--seconds needs a time");
-	return s;
-}
-
-static cpu_set_t cpus(const char *text)
-{
-	cpu_set_t set;
-	char *end = (char *)text;
-	CPU_ZERO(&set);
-	do {
-		CPU_SET(strtoul(text, &end, 10), &set);
-		if (end == text || (*end && *end != ','))
-			usage("a list of cores is like 0,1");
-		text = end + 1;
-	} while (*end);
-	return set;
-}
-
-static void set_direction(struct load_options *o, const char *word)
-{
-	o->forward = !strcmp(word, "forward") || !strcmp(word, "both");
-	o->backward = !strcmp(word, "backward") || !strcmp(word, "both");
-	if (!o->forward && !o->backward)
-		usage("--direction is forward, backward or both");
-}
-
-static void set_data_option(struct stream_config *d, int c, const char *value)
-{
-	switch (c) {
-	case OPT_BYTES:
-		d->bytes = (uint16_t)number(value, DATAGRAM_MIN, DATAGRAM_FULL_MOST);
-		break;
-	case OPT_RATE:
-		d->per_s = number(value, 0, 100000000);
-		break;
-	case OPT_WINDOW:
-		d->window = number(value, 1, 1000000);
-		break;
-	case OPT_BURST:
-		d->burst = number(value, 1, GSO_DATAGRAMS_MOST);
-		break;
-	case OPT_RUN:
-		d->run = number(value, 1, 1000000);
-		break;
-	case OPT_VERIFY:
-		d->verify_each = number(value, 1, 1000000);
-		break;
-	default: /* getopt said which */
-		exit(2);
-	}
-}
-
-static void set_option(struct load_options *o, int c, const char *value)
-{
-	switch (c) {
-	case OPT_RELAY:
-		o->relay = value;
-		break;
-	case OPT_RELAY_CPUS:
-		o->relay_cpus = cpus(value);
-		break;
-	case OPT_OWN_CPUS:
-		o->own_cpus = cpus(value);
-		break;
-	case OPT_WORKERS:
-		o->workers = number(value, 1, 16);
-		break;
-	case OPT_ENGINE:
-		o->engine = value;
-		break;
-	case OPT_NEIGHBOURS:
-		o->neighbours = number(value, 1, NETWORK_MEMBERS_MOST / 2);
-		break;
-	case OPT_DIRECTION:
-		set_direction(o, value);
-		break;
-	case OPT_CIRCUITS:
-		o->circuits = number(value, 1, PATHS_MOST);
-		break;
-	case OPT_BUILDS:
-		o->builds = number(value, 1, PATHS_MOST);
-		break;
-	case OPT_FLOOD:
-		o->flood_per_s = number(value, 1, 100000);
-		break;
-	case OPT_SECONDS:
-		o->seconds = seconds(value);
-		break;
-	case OPT_WINDOWS:
-		o->windows = number(value, 1, 1000);
-		break;
-	case OPT_SETTLE:
-		o->settle_s = number(value, 0, 600);
-		break;
-	case OPT_NO_GSO:
-		o->gso = false;
-		break;
-	case OPT_HELP:
-		fputs(usage_text, stdout);
-		exit(0);
-	default:
-		set_data_option(&o->data, c, value);
-	}
-}
-
-static struct load_options read_options(int argc, char **argv)
-{
-#define ROW(name, opt)                                                                             \
-	{                                                                                          \
-		name, required_argument, NULL, opt                                                 \
-	}
-	static const struct option rows[] = {
-		ROW("relay", OPT_RELAY),
-		ROW("relay-cpus", OPT_RELAY_CPUS),
-		ROW("own-cpus", OPT_OWN_CPUS),
-		ROW("workers", OPT_WORKERS),
-		ROW("engine", OPT_ENGINE),
-		ROW("neighbours", OPT_NEIGHBOURS),
-		ROW("direction", OPT_DIRECTION),
-		ROW("circuits", OPT_CIRCUITS),
-		ROW("builds", OPT_BUILDS),
-		ROW("flood", OPT_FLOOD),
-		ROW("seconds", OPT_SECONDS),
-		ROW("windows", OPT_WINDOWS),
-		ROW("settle", OPT_SETTLE),
-		ROW("bytes", OPT_BYTES),
-		ROW("rate", OPT_RATE),
-		ROW("window", OPT_WINDOW),
-		ROW("burst", OPT_BURST),
-		ROW("run", OPT_RUN),
-		ROW("verify", OPT_VERIFY),
-		{"no-gso", no_argument, NULL, OPT_NO_GSO},
-		{"help", no_argument, NULL, OPT_HELP},
-		{NULL, 0, NULL, 0},
-	};
-#undef ROW
-	struct load_options o = {
-		.engine = "auto",
-		.relay_cpus = cpus("0"),
-		.own_cpus = cpus("1"),
-		.workers = 1,
-		.neighbours = 16,
-		.forward = true,
-		.gso = true,
-		.circuits = 1,
-		.builds = 20000,
-		.seconds = 2,
-		.windows = 3,
-		.flood_per_s = 8000,
-		.settle_s = 12,
-		.data = {.bytes = DATAGRAM_FULL_MOST,
-			 .run = 1,
-			 .burst = 32,
-			 .window = 128,
-			 .verify_each = 64},
-	};
-	int c;
-	while ((c = getopt_long(argc, argv, "", rows, NULL)) != -1)
-		set_option(&o, c, optarg);
-	if (optind + 1 != argc || !o.relay)
-		usage("one mode and --relay are needed");
-	o.mode = argv[optind];
-	return o;
-}
-
-static void (*find_mode(const char *name))(struct load *)
-{
-	static const struct {
-		const char *name;
-		void (*run)(struct load *);
-	} modes[] = {{"forward", mode_forward}, {"circuits", mode_circuits},
-		     {"builds", mode_builds},	{"flood", mode_flood},
-		     {"limits", mode_limits},	{"relay-limit", mode_relay_limit}};
-	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
-		if (!strcmp(modes[i].name, name))
-			return modes[i].run;
-	usage("there is no such mode");
-	return NULL;
-}
-
 /* --- life --- */
 
 /* A network namespace that ends with us. -errno. */
@@ -550,8 +292,7 @@ static void close_all(struct load *l)
 
 int main(int argc, char **argv)
 {
-	struct load l = {.o = read_options(argc, argv), .around.epoll_fd = -1};
-	void (*run)(struct load *) = find_mode(l.o.mode);
+	struct load l = {.o = load_options_read(argc, argv), .around.epoll_fd = -1};
 	char err[NETWORK_ERROR_BYTES] = "";
 	if (geteuid() != 0) {
 		fputs("load: skipped: a network namespace needs root\n", stderr);
@@ -572,7 +313,7 @@ int main(int argc, char **argv)
 	if (e)
 		load_problem(&l, "%s", err);
 	else
-		run(&l);
+		l.o.run(&l);
 	CHECK(&l, !interrupted, "interrupted");
 	close_all(&l);
 	size_t problems = json_array_size(l.problems);

@@ -1,12 +1,17 @@
 /* tests/bench/load.h - one run of the load generator: what was asked for, the parts, the loop, the
- * report. For load.c, modes.c and report.c. */
+ * report. For load.c, options.c, modes.c and report.c. */
 #pragma once
 #include <jansson.h>
 #include "tests/bench/relay_process.h"
 #include "tests/bench/stream.h"
 
+#define PATHS_MOST 1000000 /* in one run */
+
+struct load;
+
 struct load_options {
 	const char *mode;
+	void (*run)(struct load *l);
 	const char *relay;  /* program */
 	const char *engine; /* of both sides */
 	cpu_set_t relay_cpus, own_cpus;
@@ -60,6 +65,9 @@ void load_check_status(struct load *l, const char *const *drops);
  */
 void load_streams_begin(struct load *l, unsigned first, unsigned n);
 void load_streams_end(struct load *l);
+
+/* options.c. Ends the process, with a sentence, when they are wrong. */
+struct load_options load_options_read(int argc, char **argv);
 
 /* modes.c. Each measures and puts what it found into l->report. */
 void mode_forward(struct load *l);

@@ -342,7 +342,7 @@ static void on_datagram(struct neighbour *p, uint8_t *d, size_t n, nsec_t now)
 		links_on_ctrl(p->links, id, from, 0, h.ctr, d + HEADER_BYTES, n - HEADER_BYTES,
 			      now);
 	else
-		p->set->ops.on_data(p->set->ops.arg, p, &h, d, n);
+		p->set->ops.on_data(p->set->ops.arg, p, &h, d, n, now);
 }
 
 /* How long each of the datagrams in m is that lie behind each other; the last may be shorter. */

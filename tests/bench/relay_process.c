@@ -123,50 +123,45 @@ static bool read_proc(pid_t pid, const char *file, char *to, size_t room)
 	return n > 0;
 }
 
-static void add_thread(const struct relay_process *r, const char *tid, struct cpu_use *sum)
+/* schedstat counts to the nanosecond; stat in ticks, a thread's alone, because the kernel scales
+ * them by all that its owner ever did. False when it ended between the list and now. */
+static bool add_thread(const struct relay_process *r, const char *tid, struct cpu_use *sum)
 {
-	char name[64], text[256];
+	char name[64], text[512];
 	unsigned long long ran, waited;
+	unsigned long user, kernel;
 	snprintf(name, sizeof(name), "task/%.20s/schedstat", tid);
 	if (!read_proc(r->pid, name, text, sizeof(text)) ||
 	    sscanf(text, "%llu %llu", &ran, &waited) != 2)
-		return; /* it ended between the list and now */
+		return false;
+	snprintf(name, sizeof(name), "task/%.20s/stat", tid);
+	const char *rest = read_proc(r->pid, name, text, sizeof(text)) ? strrchr(text, ')') : NULL;
+	if (!rest || sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
+			    &kernel) != 2) /* behind the name, which may hold anything */
+		return false;
 	bool control = atoi(tid) == r->pid;
 	*(control ? &sum->control : &sum->workers) += (double)ran / NSEC_PER_SEC;
 	*(control ? &sum->control_waited : &sum->workers_waited) += (double)waited / NSEC_PER_SEC;
+	sum->user_ticks += (double)user;
+	sum->kernel_ticks += (double)kernel;
+	return true;
 }
 
-static int add_threads(const struct relay_process *r, struct cpu_use *sum)
+int relay_process_cpu(const struct relay_process *r, struct cpu_use *ret)
 {
+	struct cpu_use sum = {0};
 	char path[64];
+	unsigned threads = 0;
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)r->pid);
 	DIR *d = opendir(path);
 	if (!d)
 		return -errno;
 	const struct dirent *e;
 	while ((e = readdir(d)))
-		if (e->d_name[0] != '.')
-			add_thread(r, e->d_name, sum);
+		threads += e->d_name[0] != '.' && add_thread(r, e->d_name, &sum);
 	closedir(d);
-	return 0;
-}
-
-int relay_process_cpu(const struct relay_process *r, struct cpu_use *ret)
-{
-	struct cpu_use sum = {0};
-	char text[512];
-	unsigned long user, kernel;
-	int e = add_threads(r, &sum);
-	if (e)
-		return e;
-	if (!read_proc(r->pid, "stat", text, sizeof(text)))
+	if (threads == 0)
 		return -ESRCH;
-	const char *rest = strrchr(text, ')'); /* the name in front may hold anything */
-	if (!rest || sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
-			    &kernel) != 2)
-		return -EPROTO;
-	sum.user_ticks = (double)user;
-	sum.kernel_ticks = (double)kernel;
 	*ret = sum;
 	return 0;
 }
