@@ -25,10 +25,7 @@ struct message {
 	unsigned count; /* of datagrams, 1 .. RUN_SEGMENTS */
 	bool ended;	/* the last is shorter: none may follow */
 	union udp_name name;
-	union {
-		struct cmsghdr header;
-		uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))];
-	} control;
+	_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(uint16_t))];
 	struct iovec iov[RUN_SEGMENTS]; /* a datagram lies in one; one holds those that lie back to
 					   back */
 };
@@ -56,10 +53,11 @@ struct udp_writer *udp_writer_new(struct udp *u)
 		struct message *m = &w->messages[i];
 		w->msgs[i].msg_hdr.msg_iov = m->iov;
 		w->msgs[i].msg_hdr.msg_name = &m->name;
-		w->msgs[i].msg_hdr.msg_control = m->control.bytes;
-		m->control.header = (struct cmsghdr){.cmsg_level = SOL_UDP,
-						     .cmsg_type = UDP_SEGMENT,
-						     .cmsg_len = CMSG_LEN(sizeof(uint16_t))};
+		w->msgs[i].msg_hdr.msg_control = m->control;
+		const struct cmsghdr header = {.cmsg_level = SOL_UDP,
+					       .cmsg_type = UDP_SEGMENT,
+					       .cmsg_len = CMSG_LEN(sizeof(uint16_t))};
+		memcpy(m->control, &header, sizeof(header));
 	}
 	for (size_t i = 0; i < RUN_SEGMENTS; i++) {
 		w->single[i].msg_hdr.msg_iov = &w->single_iov[i];
@@ -122,7 +120,7 @@ static void append(struct udp_writer *w, size_t at, const uint8_t *bytes, size_t
 	}
 	if (++m->count == 2) {
 		uint16_t segment = (uint16_t)m->segment;
-		memcpy(CMSG_DATA(&m->control.header), &segment, sizeof(segment));
+		memcpy(CMSG_DATA((struct cmsghdr *)m->control), &segment, sizeof(segment));
 		h->msg_controllen = sizeof(m->control);
 	}
 	m->bytes += n;
