@@ -1,4 +1,4 @@
-/* onion/dataplane.h - one datagram's way through a party: header block, link, circuit, one layer, onward.
+/* onion/dataplane.h - datagrams' way through a party: header block, link, circuit, one layer, onward.
  *
  * PROTOCOL.md sections 4 (header) and 6. Pure: no I/O, nothing allocated. Runs on worker threads, inside an
  * RCU read-side section; the objects are made and published by the control thread (links.c, circuits.c, path.c).
@@ -112,7 +112,7 @@ struct dp_thread {
 	const struct slots *links;
 	const struct slots *circuits;
 	unsigned worker; /* this thread's number */
-	nsec_t now;      /* dataplane_receive() sets it; set it before a batch is sealed: it stamps last_tx. 0: no stamps */
+	nsec_t now;      /* receiving sets it; set it before a batch is sealed: it stamps last_tx. 0: no stamps */
 };
 
 enum dp_action {
@@ -136,20 +136,49 @@ struct dp_result {
 	size_t plain_bytes;
 };
 
-/* Judge the n bytes at d, which came from `from`, at `now`; works in place. DP_SEND leaves n unchanged. DP_HANDOVER
- * and DP_HANDSHAKE leave the bytes unchanged too; after DP_DROP they are worthless. A datagram longer than the next
- * link's max_dgram is dropped (DATA_SIZE). */
+#define DP_BATCH 64 /* what callers gather at most before they hand it over; any number is right */
+
+/* One datagram of a batch. */
+struct dp_item {
+	uint8_t *d; /* n bytes, worked on in place */
+	size_t n;
+	struct dp_result r;
+};
+
+/* Judge n datagrams that came from one source, `from`, at `now`, in the order of arrival (a GRO burst: mostly one link,
+ * one circuit, equal sizes). Every verdict, drop and window ends up as if they had been judged one by one. Datagrams
+ * must not overlap, but may lie back to back. DP_SEND leaves n unchanged. DP_HANDOVER and DP_HANDSHAKE leave the bytes
+ * unchanged too; after DP_DROP they are worthless. A datagram longer than the next link's max_dgram is dropped
+ * (DATA_SIZE). */
+void dataplane_receive_batch(struct dp_thread *t, struct dp_item *items, size_t n, const struct addr *from, nsec_t now);
+/* A batch of one. */
 void dataplane_receive(struct dp_thread *t, uint8_t *d, size_t n, const struct addr *from, nsec_t now,
 		       struct dp_result *ret);
 
-/* The end of a path seals: room is where the datagram will start and holds HEADER_BYTES, then plain_used bytes of
- * plain, then whatever is needed up to the padded size; padding bytes are filled in (zero), filler drawn, header
- * written. full 0 means the path's own full size. Returns the datagram's length, or 0 when it does not fit
- * (counted DATA_SIZE) or the key is spent (DATA_KEY_SPENT). Any thread. */
+/* One plain of a batch. */
+struct dp_seal {
+	uint8_t *room;   /* where the datagram will start: HEADER_BYTES, then `plain` bytes of plain, then room up to
+			  * path_datagram_bytes() */
+	size_t plain;
+	size_t datagram; /* set: the datagram's length, or 0 when it was refused */
+};
+
+/* The end of a path seals n plains, in order: padding is filled in (zero), filler drawn, header written. full 0 means
+ * the path's own full size. What does not fit (counted DATA_SIZE) or finds the key spent (DATA_KEY_SPENT) gets
+ * `datagram` 0 and takes no number; the others are sealed all the same. Any thread. */
+void path_seal_batch(struct dp_thread *t, struct path_data *p, struct dp_seal *s, size_t n, uint16_t full_dgram,
+		     enum padding how);
+void circuit_seal_batch(struct dp_thread *t, struct circuit *c, struct dp_seal *s, size_t n, uint16_t full_dgram,
+			enum padding how);
+/* A batch of one. Returns the datagram's length, or 0. */
 size_t path_seal(struct dp_thread *t, struct path_data *p, uint8_t *room, size_t plain_used, uint16_t full_dgram,
 		 enum padding how);
 size_t circuit_seal(struct dp_thread *t, struct circuit *c, uint8_t *room, size_t plain_used, uint16_t full_dgram,
 		    enum padding how);
+/* How long the datagram around `plain` bytes will be; 0: it does not fit. Who lays datagrams out by this reads
+ * full_dgram once and says the same number here and when sealing: the path's own (0) may change in between. */
+size_t path_datagram_bytes(const struct path_data *p, size_t plain, uint16_t full_dgram, enum padding how);
+size_t circuit_datagram_bytes(const struct circuit *c, size_t plain, uint16_t full_dgram, enum padding how);
 /* The inner MTU at a datagram size: plain less its type byte. */
 unsigned inner_mtu(uint16_t full_dgram, unsigned slots);
 

@@ -1,7 +1,7 @@
 # watch_seals(TARGET): every (key, nonce) that seals is remembered (tests/sim/sealed.h).
 function(watch_seals target)
 	target_sources(${target} PRIVATE sim/sealed.c)
-	target_link_options(${target} PRIVATE -Wl,--wrap=aead_seal,--wrap=chapoly_seal)
+	target_link_options(${target} PRIVATE -Wl,--wrap=aead_seal,--wrap=aead_seal_batch,--wrap=chapoly_seal)
 endfunction()
 
 unit_test(wire onion)

@@ -23,21 +23,24 @@ static _Atomic uint64_t watched_first;
 static _Atomic unsigned seals[NUMBERS];
 static _Atomic unsigned judged[2], handed_over;
 
-void __wrap_aead_seal(struct aead_ctx *c, const struct aead_key *k, uint64_t ctr56, uint8_t *p,
-		      size_t n, uint8_t *tag);
+void __real_aead_seal_batch(struct aead_ctx *c, const struct aead_key *k, struct aead_item *it,
+			    size_t n);
+void __wrap_aead_seal_batch(struct aead_ctx *c, const struct aead_key *k, struct aead_item *it,
+			    size_t n);
 void __real_dataplane_receive(struct dp_thread *t, uint8_t *d, size_t n, const struct addr *from,
 			      nsec_t now, struct dp_result *ret);
 void __wrap_dataplane_receive(struct dp_thread *t, uint8_t *d, size_t n, const struct addr *from,
 			      nsec_t now, struct dp_result *ret);
 
-void __wrap_aead_seal(struct aead_ctx *c, const struct aead_key *k, uint64_t ctr56, uint8_t *p,
-		      size_t n, uint8_t *tag)
+void __wrap_aead_seal_batch(struct aead_ctx *c, const struct aead_key *k, struct aead_item *it,
+			    size_t n)
 {
-	uint64_t i = (ctr56 - watched_first) & COUNTER_MASK;
-
-	if (k == watched && i < sizeof(seals) / sizeof(seals[0]))
-		atomic_fetch_add(&seals[i], 1);
-	__real_aead_seal(c, k, ctr56, p, n, tag);
+	for (size_t j = 0; j < n; j++) {
+		uint64_t i = (it[j].ctr - watched_first) & COUNTER_MASK;
+		if (k == watched && i < sizeof(seals) / sizeof(seals[0]))
+			atomic_fetch_add(&seals[i], 1);
+	}
+	__real_aead_seal_batch(c, k, it, n);
 }
 
 void __wrap_dataplane_receive(struct dp_thread *t, uint8_t *d, size_t n, const struct addr *from,

@@ -237,7 +237,7 @@ void send_forward(const struct lab *l, unsigned source, unsigned i)
 	memset(body, 0, CONTENT);
 	body[0] = PLAIN_PACKET;
 	store_be32(body + 1, i);
-	__real_aead_seal(l->aead, &l->c->kf, counter_of(i), body, CONTENT, body + CONTENT);
+	aead_seal(l->aead, &l->c->kf, counter_of(i), body, CONTENT, body + CONTENT);
 	send_from(l, source, l->a, l->c->forward.slot.id, i, d, sizeof(d));
 }
 

@@ -93,18 +93,35 @@ void __real_aead_seal(struct aead_ctx *c, const struct aead_key *k, uint64_t ctr
 		      size_t n, uint8_t *tag);
 void __wrap_aead_seal(struct aead_ctx *c, const struct aead_key *k, uint64_t ctr56, uint8_t *p,
 		      size_t n, uint8_t *tag);
+void __real_aead_seal_batch(struct aead_ctx *c, const struct aead_key *k, struct aead_item *it,
+			    size_t n);
+void __wrap_aead_seal_batch(struct aead_ctx *c, const struct aead_key *k, struct aead_item *it,
+			    size_t n);
 void __real_chapoly_seal(const uint8_t key[32], const uint8_t nonce[12], const void *ad,
 			 size_t ad_bytes, const uint8_t *plain, size_t n, uint8_t *out);
 void __wrap_chapoly_seal(const uint8_t key[32], const uint8_t nonce[12], const void *ad,
 			 size_t ad_bytes, const uint8_t *plain, size_t n, uint8_t *out);
 
-void __wrap_aead_seal(struct aead_ctx *c, const struct aead_key *k, uint64_t ctr56, uint8_t *p,
-		      size_t n, uint8_t *tag)
+static void remember_data(const struct aead_key *k, uint64_t ctr56)
 {
 	uint8_t nonce[12];
 	nonce_from_counter(nonce, k->iv, ctr56);
 	remember(k->room, nonce); /* both engines' rooms begin with the raw key */
+}
+
+void __wrap_aead_seal(struct aead_ctx *c, const struct aead_key *k, uint64_t ctr56, uint8_t *p,
+		      size_t n, uint8_t *tag)
+{
+	remember_data(k, ctr56);
 	__real_aead_seal(c, k, ctr56, p, n, tag);
+}
+
+void __wrap_aead_seal_batch(struct aead_ctx *c, const struct aead_key *k, struct aead_item *it,
+			    size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		remember_data(k, it[i].ctr);
+	__real_aead_seal_batch(c, k, it, n);
 }
 
 void __wrap_chapoly_seal(const uint8_t key[32], const uint8_t nonce[12], const void *ad,

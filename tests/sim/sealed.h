@@ -1,7 +1,7 @@
 /* tests/sim/sealed.h - remembers every (key, nonce) that seals, and cries when one seals twice.
  *
- * Link with -Wl,--wrap=aead_seal,--wrap=chapoly_seal (CMake: watch_seals(TARGET)): all data layers, and CTRL bodies
- * sealed in onion/, pass through here on their way to the real functions. Any thread.
+ * Link with -Wl,--wrap=aead_seal,--wrap=aead_seal_batch,--wrap=chapoly_seal (CMake: watch_seals(TARGET)): all data
+ * layers, and CTRL bodies sealed in onion/, pass through here on their way to the real functions. Any thread.
  */
 #pragma once
 #include <stddef.h>
