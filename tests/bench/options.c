@@ -255,6 +255,10 @@ struct load_options load_options_read(int argc, char **argv)
 		set_option(&o, c, optarg);
 	if (optind + 1 != argc || !o.relay)
 		usage("one mode and --relay are needed");
+	if ((size_t)o.data.burst * o.data.bytes > GSO_BYTES_MOST)
+		usage("a burst is at most 65000 bytes: --burst times --bytes is more");
+	if (o.data.per_s == 0 && o.data.window < o.data.burst)
+		usage("--window holds at least one --burst");
 	o.mode = argv[optind];
 	o.run = find_mode(o.mode);
 	return o;
