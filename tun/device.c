@@ -13,15 +13,22 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 #include "base/bytes.h"
+#include "base/offload.h"
 #include "tun/checksum.h"
 #include "tun/ip.h"
+#include "tun/split.h"
 
 #define TUN_PATH "/dev/net/tun"
+
+#ifndef TUN_F_USO4 /* in headers since Linux 6.2 */
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
 
 struct tun {
 	char name[IF_NAMESIZE];
 	unsigned queues;
-	bool offload; /* checksums may stay open */
+	unsigned offloads; /* in use: bits of enum offload */
 	int fd[TUN_QUEUES_MAX];
 };
 
@@ -108,7 +115,36 @@ static int open_queue(struct tun *t, unsigned i, char *err)
 	return 0;
 }
 
+static unsigned tun_features(unsigned offloads)
+{
+	return (offloads & OFFLOAD_CSUM ? TUN_F_CSUM : 0) |
+	       (offloads & OFFLOAD_TSO ? TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN : 0) |
+	       (offloads & OFFLOAD_USO ? TUN_F_USO4 | TUN_F_USO6 : 0);
+}
+
+/* Ask for these; what an older kernel refuses is given up one by one. Without any of them packets
+ * come and go complete and one by one: slower, not wrong. */
+static unsigned ask_offloads(int fd, unsigned offloads)
+{
+	static const unsigned give_up[] = {OFFLOAD_USO, OFFLOAD_TSO, OFFLOAD_CSUM};
+	offloads &= OFFLOAD_CSUM | OFFLOAD_TSO | OFFLOAD_USO;
+	if (!(offloads & OFFLOAD_CSUM))
+		offloads = 0; /* the others want it */
+	for (size_t i = 0; ioctl(fd, TUNSETOFFLOAD, tun_features(offloads)) < 0; i++) {
+		if (offloads == 0)
+			break; /* so it was at first */
+		offloads &= ~give_up[i];
+	}
+	return offloads;
+}
+
 int tun_open(const char *name, unsigned queues, bool checksum, struct tun **ret, char *err)
+{
+	return tun_open_offloads(name, queues, checksum ? OFFLOAD_CSUM : 0, ret, err);
+}
+
+int tun_open_offloads(const char *name, unsigned queues, unsigned offloads, struct tun **ret,
+		      char *err)
 {
 	if (!name_is_ok(name))
 		return fail(err, -EINVAL,
@@ -131,10 +167,7 @@ int tun_open(const char *name, unsigned queues, bool checksum, struct tun **ret,
 		tun_close(t);
 		return rc;
 	}
-	/* A kernel that refuses gives and wants complete checksums: slower, not wrong. */
-	t->offload = checksum && ioctl(t->fd[0], TUNSETOFFLOAD, TUN_F_CSUM) == 0;
-	if (!t->offload)
-		(void)ioctl(t->fd[0], TUNSETOFFLOAD, 0);
+	t->offloads = ask_offloads(t->fd[0], offloads);
 	*ret = t;
 	return 0;
 }
@@ -168,7 +201,12 @@ int tun_fd(const struct tun *t, unsigned queue)
 
 bool tun_has_checksum_offload(const struct tun *t)
 {
-	return t->offload;
+	return (t->offloads & OFFLOAD_CSUM) != 0;
+}
+
+unsigned tun_offloads(const struct tun *t)
+{
+	return t->offloads;
 }
 
 /* The kernel left a checksum open: keep it so where a plain of type 3 can carry it, else complete
@@ -185,8 +223,7 @@ static int take_open_checksum(struct pkt *k, const struct virtio_net_hdr *h)
 		k->flags |= TUN_PKT_CSUM_OPEN;
 		return 0;
 	}
-	uint16_t sum = (uint16_t)~checksum_fold(checksum_add(0, k->data + start, k->len - start));
-	store_be16(k->data + at, sum ? sum : 0xffff);
+	checksum_close(k->data, k->len, start, at);
 	return 0;
 }
 
@@ -219,7 +256,7 @@ static int give_open_checksum(const struct tun *t, struct pkt *k, struct virtio_
 	struct ip_view v;
 	if (ip_parse(k->data, k->len, &v) != 0 || ip_open_checksum_at(&v) == 0)
 		return -EINVAL;
-	if (!t->offload) {
+	if (!tun_has_checksum_offload(t)) {
 		checksum_complete(k->data, &v);
 		k->flags &= ~TUN_PKT_CSUM_OPEN;
 		return 0;
@@ -245,4 +282,47 @@ int tun_write(struct tun *t, unsigned queue, struct pkt *k)
 	memcpy(at, &h, sizeof(h));
 	ssize_t n = write(tun_fd(t, queue), at, k->len + sizeof(h));
 	return n < 0 ? -errno : 0;
+}
+
+/* --- frames --- */
+
+int tun_read_frame(struct tun *t, unsigned queue, uint8_t *buf, size_t room, struct tun_frame *ret)
+{
+	assert(room >= TUN_FRAME_ROOM);
+	ssize_t n = read(tun_fd(t, queue), buf, room);
+	if (n < 0)
+		return -errno;
+	if ((size_t)n >= room)
+		return -EMSGSIZE;
+	struct virtio_net_hdr h;
+	if ((size_t)n <= sizeof(h))
+		return -EBADMSG;
+	memcpy(&h, buf, sizeof(h));
+	return frame_parse(&h, buf + sizeof(h), (size_t)n - sizeof(h), ret);
+}
+
+/* The device takes complete packets only. */
+static int complete_slice(struct virtio_net_hdr *h, const struct iovec *slice, unsigned n)
+{
+	size_t at = (size_t)h->csum_start + h->csum_offset;
+	if (n != 1 || h->gso_type != VIRTIO_NET_HDR_GSO_NONE || at + 2 > slice->iov_len)
+		return -EINVAL;
+	checksum_close(slice->iov_base, slice->iov_len, h->csum_start, at);
+	memset(h, 0, sizeof(*h));
+	return 0;
+}
+
+int tun_write_iov(struct tun *t, unsigned queue, const struct virtio_net_hdr *h, struct iovec *iov,
+		  unsigned n)
+{
+	assert(n >= 2);
+	struct virtio_net_hdr mine = *h;
+	if ((h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) && !tun_has_checksum_offload(t)) {
+		int rc = complete_slice(&mine, iov + 1, n - 1);
+		if (rc < 0)
+			return rc;
+	}
+	iov[0] = (struct iovec){&mine, sizeof(mine)};
+	ssize_t done = writev(tun_fd(t, queue), iov, (int)n);
+	return done < 0 ? -errno : 0;
 }
