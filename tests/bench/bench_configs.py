@@ -2,6 +2,8 @@
 
 A way has a host of its own, so that all of them stand ready at once and rounds can go from one to the next.
 """
+import shutil
+
 import bench_traffic as traffic
 
 WEB_MTU = 1500
@@ -14,12 +16,19 @@ MEASURES = {"tcp1": ("up", "down"), "tcp4": ("up", "down"), "udp64": ("up", "dow
 class Way:
     """From one host to web. Subclasses say how it is made ready and which processes carry it."""
 
-    name = group = ""
+    name = ""
     measures = ("tcp1", "tcp4", "udp64", "udp512", "udpfull", "ping")
     mtu = WEB_MTU
 
     def __init__(self, net, host):
         self.net, self.host = net, host
+
+    programs = ()               # beyond the project's own
+
+    def need_programs(self):
+        missing = [name for name in self.programs if not shutil.which(name)]
+        if missing:
+            raise traffic.Failed(f"{', '.join(missing)} not found: scripts/bench --install-packages")
 
     def prepare(self):
         """Ready to be measured, or Failed."""
@@ -57,13 +66,11 @@ class Way:
 
 
 class NoTunnel(Way):
-    name = group = "no tunnel"
+    name = "no tunnel"
 
 
 class Tunnel(Way):
     """Ours, with a number of hops; `second` is another client for the measure "clients"."""
-
-    group = "hops"
 
     def __init__(self, net, host, hops, second=None):
         super().__init__(net, host)

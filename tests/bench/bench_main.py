@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 
@@ -24,15 +25,18 @@ import bench_cpu
 import bench_report
 from bench_configs import MEASURES, NoTunnel, Tunnel, offloads
 from bench_net import Failed, Net, RUNTIME, TOP
+from bench_tor import Tor
 from bench_traffic import Blaster
+from bench_wireguard import WireGuard, WireGuardNet
 
 QUIET_SHARE = 0.03              # of the machine's time, by strangers or stolen: beyond it the run says so
 BEFORE_SECONDS = 1.0
 QUICK = {"hops": [3, 1], "seconds": 2, "udp_seconds": 1, "ways": ("hops", "none"), "measures": ("tcp1", "ping", "udp64")}
-FULL = {"hops": [3, 1, 2, 4, 5, 6, 7, 8], "seconds": 3, "udp_seconds": 2, "ways": ("hops", "none"),
+FULL = {"hops": [3, 1, 2, 4, 5, 6, 7, 8], "seconds": 3, "udp_seconds": 2, "ways": ("hops", "none", "wg1", "wg3", "tor"),
         "measures": tuple(MEASURES)}
 MAIN_HOPS = (1, 3)              # other numbers of hops get one TCP stream only
-WAYS = ("hops", "none")
+WAYS = ("hops", "none", "wg1", "wg3", "tor")
+PACKAGES = ("wireguard-go", "wireguard-tools", "tor")
 TOOLS = ("iperf3", "ping", "ethtool", "ip")
 
 
@@ -66,6 +70,9 @@ class Bench:
             self.ways.append(Tunnel(self.net, host, number, clients[-1] if pair and number == hops[0] else None))
         if self.wants("none"):
             self.ways.insert(len(self.ways) and 1, NoTunnel(self.net, clients[-2]))
+        wireguard = WireGuardNet(self.net)
+        self.ways += [WireGuard(wireguard, count) for count in (1, 3) if self.wants(f"wg{count}")]
+        self.ways += [Tor(self.net)] if self.wants("tor") else []
         self.net.up(max(4, 2 * max(hops, default=1) - 2), len(clients))
 
     def prepare(self):
@@ -287,6 +294,8 @@ def arguments():
     parser.add_argument("--keep", action="store_true", help="leave the network up for the next run; it is made "
                         "anew when the programs changed")
     parser.add_argument("--down", action="store_true", help="only remove what --keep left")
+    parser.add_argument("--install-packages", action="store_true", help="first install what is compared with: "
+                        f"{', '.join(PACKAGES)}")
     parser.add_argument("--prefix", type=prefix, default="bench", help="of the test network (bench)")
     parser.add_argument("--verbose", action="store_true", help="each measurement as it comes")
     for option in ("--param", "--client-set", "--relay-set", "--exit-set"):
@@ -314,6 +323,23 @@ def alone(name):
         yield
 
 
+def install_packages():
+    """The programs that are only compared with. Debian would start tor as a service: not here."""
+    policy = "/usr/sbin/policy-rc.d"
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    ours = not os.path.exists(policy)
+    if ours:
+        with open(os.open(policy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o755), "w", encoding="ascii") as file:
+            file.write("#!/bin/sh\nexit 101\n")
+    try:
+        for words in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *PACKAGES]):
+            if subprocess.run(["apt-get", *words], env=env, stdout=sys.stderr).returncode:
+                raise Failed(f"apt-get {words[0]} failed")
+    finally:
+        if ours:
+            os.unlink(policy)
+
+
 def main():
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     args = arguments()
@@ -325,6 +351,8 @@ def main():
         missing = [tool for tool in TOOLS if not shutil.which(tool)]
         if missing:
             raise Failed(f"{', '.join(missing)} not found: scripts/build --install-packages installs them")
+        if args.install_packages:
+            install_packages()
         with alone(args.prefix):
             bench = Bench(args)
             if args.down:

@@ -54,6 +54,12 @@ class Child:
         return self.code is None and os.waitid(
             os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
+    def read_line(self, what, seconds):
+        """The next line that it prints; it prints each whole."""
+        if not select.select([self.process.stdout], [], [], seconds)[0]:
+            raise Failed(f"{what}: no word after {seconds:.0f} s")
+        return self.process.stdout.readline()
+
     def read(self, what, seconds):
         """Standard output to its end, then the end of the process."""
         deadline, parts = time.monotonic() + seconds, []
@@ -113,7 +119,7 @@ class Net:
             command = [os.path.join(TOP, "scripts", "build"), "--if-old", *PROGRAMS]
             if subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr).returncode:
                 raise Failed("the build failed (scripts/build --install-packages gets what it needs)")
-            subprocess.run(["ninja", "-C", self.build, "--quiet", *GENERATORS], check=False)
+            subprocess.run(["ninja", "-C", self.build, "--quiet", *GENERATORS], stdout=sys.stderr)
             os.environ["SISPOPNET_BUILD"] = self.build
         needed = [*map(self.program, PROGRAMS), *map(self.generator, GENERATORS)]
         missing = [os.path.basename(path) for path in needed if not os.path.exists(path)]
@@ -175,6 +181,44 @@ class Net:
 
     def down(self):
         self.testnet("down")
+
+    # --- hosts of other programs --------------------------------------------------------------
+
+    def ip(self, host, *lines):
+        """ip commands in a host, or in the wire."""
+        done = subprocess.run(["ip", "-n", f"{self.prefix}-{host}", "-batch", "-"], text=True,
+                              input="\n".join(lines) + "\n", capture_output=True)
+        if done.returncode:
+            raise Failed(f"ip on {host}: {last_line(done.stderr)}")
+
+    def add_host(self, name, number, on_inet=False):
+        """A namespace on the test network's bridges, made as the test network makes its own."""
+        self.remove_hosts([name])
+        self.namespace("add", name)
+        self.ip(name, "link set lo up")
+        wires = [("wan", "w", "eth0", f"198.51.100.{number}/24")]
+        wires += [("inet", "i", "eth1", f"203.0.113.{number}/24")] if on_inet else []
+        for bridge, letter, inner, address in wires:
+            port = f"{letter}-{name}"
+            self.ip("wire", f"link add {port} type veth peer name {inner} netns {self.prefix}-{name}",
+                    f"link set {port} master {bridge} up")
+            self.ip(name, f"addr add {address} dev {inner}", f"link set {inner} up")
+
+    def forward(self, host, masquerade):
+        self.run(host, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
+        if masquerade:
+            self.run(host, "nft", "add table ip bench { chain post { type nat hook postrouting priority srcnat; "
+                     "oifname eth1 masquerade; }; }")
+
+    def namespace(self, verb, name):
+        done = subprocess.run(["ip", "netns", verb, f"{self.prefix}-{name}"], capture_output=True, text=True)
+        if done.returncode:
+            raise Failed(f"ip netns {verb} {name}: {last_line(done.stderr)}")
+
+    def remove_hosts(self, names):
+        for name in names:
+            if os.path.exists(f"/run/netns/{self.prefix}-{name}"):
+                self.namespace("del", name)
 
     # --- commands and processes in hosts ------------------------------------------------------
 
