@@ -135,6 +135,8 @@ struct client {
 	enum client_state state;
 	char blocked_why[SENTENCE_BYTES];
 	struct tun *tun;
+	bool is_tracked; /* nothing came back while our datagrams were not tracked: since then they
+			    are, until the host is set up anew */
 	bool host_is_anothers;	 /* the host was changed for `next`, which did not become `carrier`
 				    (yet) */
 	struct carrier *carrier; /* in use; NULL: off */
@@ -148,7 +150,7 @@ struct client {
 	enum fault fault; /* of the newest attempt, once it failed */
 	char sentence[SENTENCE_BYTES];
 	bool attempt_over; /* true when none runs */
-	bool asked_anew; /* for a directory that lists the exit */
+	bool asked_anew;   /* for a directory that lists the exit */
 	bool waits_for_directory;
 	struct control_request *waiter[WAITERS_MOST];
 	struct failed_relay failed[FAILED_MOST];
@@ -202,6 +204,7 @@ const char *grant_judge(const struct msg_grant *g, const struct prefix *direct, 
 struct verify *verify_start(struct client *c, const struct carrier *k,
 			    void (*done)(void *arg, bool ok), void *arg);
 void verify_cancel(struct verify *v);
+#define VERIFY_SILENT_ASKS 2 /* unanswered, a third of a second each: tunnel_on_silence() */
 
 /* tunnel.c, tunnel_carrier.c, tunnel_host.c: the state machine. */
 /* Begin to bring the wish up, or to swap to it while up; an attempt that runs is cancelled.
@@ -219,6 +222,8 @@ nsec_t tunnel_next_deadline(const struct client *c);
 void tunnel_on_path_ready(struct client *c, struct path *p, nsec_t now);
 void tunnel_on_path_gone(struct client *c, struct path *p, int hop, enum build_status status,
 			 nsec_t now);
+/* Nothing comes back though the host was set up: does its firewall refuse what is not tracked? */
+void tunnel_on_silence(struct client *c);
 void tunnel_on_plain(struct client *c, struct path_data *p, const uint8_t *plain, size_t n,
 		     size_t datagram, nsec_t now);
 

@@ -89,6 +89,7 @@ static const struct config_row rows[] = {
 	ROW("underlay", read_underlay, underlay4, NULL),
 	ROW("padding", read_padding, padding, NULL),
 	ROW("standby", config_bool, standby, NULL),
+	ROW("notrack", config_bool, notrack, NULL),
 	ROW("log", settings_log, log, NULL),
 };
 
@@ -107,6 +108,7 @@ static const struct client_config defaults = {
 	.underlay6 = true,
 	.padding = PAD_BUCKET,
 	.standby = true,
+	.notrack = true,
 	.log = LOG_INFO,
 };
 

@@ -25,6 +25,7 @@ struct client_config {
 	bool underlay4, underlay6;
 	enum padding padding;
 	bool standby; /* keep a second path */
+	bool notrack; /* keep our datagrams from connection tracking */
 	enum log_level log;
 };
 

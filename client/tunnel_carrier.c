@@ -119,8 +119,10 @@ static void on_event(void *arg, enum path_set_event e, struct path *p, int hop,
 			tunnel_set_state(c, CLIENT_UP);
 		break;
 	case PATH_SET_LOST:
-		if (k == c->carrier && c->state == CLIENT_UP)
+		if (k == c->carrier && c->state == CLIENT_UP) {
 			tunnel_set_state(c, CLIENT_CONNECTING);
+			tunnel_on_silence(c);
+		}
 		break;
 	}
 }

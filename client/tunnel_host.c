@@ -21,6 +21,8 @@
 struct host_client tunnel_host_settings(const struct client *c, const struct ranges *r,
 					const struct msg_grant *g, unsigned mtu)
 {
+	bool untracked = c->config.notrack && !c->is_tracked;
+
 	return (struct host_client){
 		.ifname = c->config.interface,
 		.mtu = (uint16_t)mtu,
@@ -30,7 +32,24 @@ struct host_client tunnel_host_settings(const struct client *c, const struct ran
 		.mark = c->config.mark,
 		.ranges = r->range,
 		.nranges = r->n,
+		.port4 = untracked ? engine_port(c->engine, 4) : 0,
+		.port6 = untracked ? engine_port(c->engine, 6) : 0,
 	};
+}
+
+/* A firewall that lets in nothing but answers knows answers by connection tracking alone. Such a
+ * one is not looked for: too many programs write them in too many ways. */
+void tunnel_on_silence(struct client *c)
+{
+	char err[ROUTING_ERROR_BYTES];
+
+	if (!c->tun || c->is_tracked || !c->config.notrack)
+		return;
+	c->is_tracked = true;
+	log_info("nothing comes back: the connection tracker of this host sees the daemon's "
+		 "datagrams again, in case a firewall here goes by it");
+	if (host_client_track(c->host, err))
+		log_warn("%s", err);
 }
 
 /* With ranges the system's resolver stays: whoever sends a part through the tunnel asks for the
@@ -46,9 +65,11 @@ static int set_dns(struct client *c, const struct carrier *k, char *err)
 
 static int host_first_up(struct client *c, const struct carrier *k, char *err)
 {
-	struct host_client h = tunnel_host_settings(c, &k->ranges, &k->grant, k->mtu);
+	struct host_client h;
 	int r = tun_open(c->config.interface, engine_workers(c->engine), true, &c->tun, err);
 
+	c->is_tracked = false;
+	h = tunnel_host_settings(c, &k->ranges, &k->grant, k->mtu);
 	if (r)
 		return r;
 	r = host_client_up(c->host, &h, err);

@@ -29,6 +29,7 @@ struct verify {
 	unsigned nservers;
 	struct addr server[3];
 	uint16_t id[3];
+	unsigned asked; /* times */
 	struct http_client *http;
 	struct http_fetch *fetch;
 };
@@ -109,10 +110,13 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (v->ok || clock_now() >= v->until)
+	if (v->ok || clock_now() >= v->until) {
 		finish(v, v->ok);
-	else
-		ask(v);
+		return;
+	}
+	if (v->asked++ == VERIFY_SILENT_ASKS)
+		tunnel_on_silence(v->client);
+	ask(v);
 }
 
 static void on_consensus(void *arg, int status, const uint8_t *body, size_t n, const char *failure)

@@ -286,6 +286,8 @@ static const char *needs_restart(const struct exit_settings *a, const struct exi
 		return "sessions";
 	if (a->idle_s != b->idle_s)
 		return "idle";
+	if (a->notrack != b->notrack)
+		return "notrack";
 	if (strcmp(a->journal, b->journal))
 		return "the run folder";
 	return strcmp(a->accounts, b->accounts) ? "the state folder" : NULL;

@@ -33,8 +33,10 @@ struct exit_settings {
 	bool has_policy;        /* false: the default, all but port 25 */
 	bool allow_private;     /* default no */
 	bool open;              /* method 0 (no token) is granted; default no */
+	bool notrack;           /* keep the relay's datagrams from connection tracking; default yes */
 	uint32_t sessions_most;
 	uint64_t idle_s;
+	struct addr relay4, relay6; /* the relay's own, with the port; the relay sets them */
 	char journal[200];      /* undo journal; the relay sets it from its run folder */
 	char accounts[200];     /* SQLite file; the relay sets it from its state folder */
 };

@@ -39,6 +39,7 @@ static void table_name(const struct exit *x, char name[TABLE_NAME_BYTES])
 int exit_host_up(struct exit *x, unsigned queues, char err[EXIT_ERROR_BYTES])
 {
 	char name[TABLE_NAME_BYTES];
+	const struct addr none = {.family = 0};
 	const struct host_exit h = {
 		.name = name,
 		.ifname = x->settings.interface,
@@ -47,6 +48,8 @@ int exit_host_up(struct exit *x, unsigned queues, char err[EXIT_ERROR_BYTES])
 		.address6 = leases_own(x->leases, 6),
 		.range4 = x->settings.lease4,
 		.range6 = x->settings.lease6,
+		.relay4 = x->settings.notrack ? x->settings.relay4 : none,
+		.relay6 = x->settings.notrack ? x->settings.relay6 : none,
 	};
 	int e = open_host(x, err);
 

@@ -19,6 +19,7 @@ void exit_settings_init(struct exit_settings *s)
 {
 	memset(s, 0, sizeof(*s));
 	strcpy(s->interface, DEFAULT_INTERFACE);
+	s->notrack = true;
 	s->sessions_most = SESSIONS_MOST;
 	s->idle_s = SESSION_IDLE_SECONDS;
 }
@@ -82,6 +83,11 @@ static const char *read_open(const char *value, struct exit_settings *s)
 	return config_bool(value, &s->open, NULL);
 }
 
+static const char *read_notrack(const char *value, struct exit_settings *s)
+{
+	return config_bool(value, &s->notrack, NULL);
+}
+
 static const char *read_sessions(const char *value, struct exit_settings *s)
 {
 	static const struct config_range range = {1, SESSIONS_MOST};
@@ -103,7 +109,7 @@ static const struct key {
 	{"lease6", read_lease6, false},	      {"dns", read_dns, true},
 	{"policy", read_policy, true},	      {"allow-private", read_allow_private, false},
 	{"open", read_open, false},	      {"sessions", read_sessions, false},
-	{"idle", read_idle, false},
+	{"idle", read_idle, false},	      {"notrack", read_notrack, false},
 };
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
 _Static_assert(KEYS <= EXIT_CONFIG_ROWS, "the caller's room");

@@ -112,6 +112,8 @@ int relay_config_load(const char *path, struct relay_config *ret, char *err)
 	/* No [exit] section leaves both ranges unset; exit_settings_check() refuses a section
 	 * without any. */
 	c.exit.present = c.exit.present || c.exit.lease4.addr.family || c.exit.lease6.addr.family;
+	c.exit.relay4 = c.address4;
+	c.exit.relay6 = c.address6;
 	snprintf(c.exit.journal, sizeof(c.exit.journal), "%s/journal", c.run);
 	snprintf(c.exit.accounts, sizeof(c.exit.accounts), "%s/accounts.db", c.state);
 	r = check(path, &c, err);

@@ -16,7 +16,7 @@
 #define PRIORITY_RAW	    (-300)
 #define PRIORITY_MANGLE	    (-150)
 #define PRIORITY_LAST	    300
-#define CLIENT_RULES_MAX    6
+#define CLIENT_RULES_MAX    12
 #define IPV6_MTU_LEAST	    1280
 #define IPV4_MTU_LEAST	    576
 #define TABLE_COMPAT_FIRST  252 /* compat, default, main, local */
@@ -178,6 +178,38 @@ static bool has_strict_rp_filter(void)
 	return strict;
 }
 
+/* The daemon's datagrams, unseen by the connection tracker. Their answers find no mark in it then,
+ * which a strict rp_filter needs. */
+static size_t untracked_rules(const struct host_client *c, bool strict, struct nft_rule *rules)
+{
+	const uint16_t ports[] = {c->port4, c->port6};
+	const uint8_t families[] = {4, 6};
+	size_t n = 0;
+	for (size_t i = 0; i < 2; i++) {
+		if (ports[i] == 0)
+			continue;
+		struct nft_rule in = {.chain = "guard",
+				      .match = {{.kind = MATCH_IIF_NOT, .ifname = c->ifname},
+						{.kind = MATCH_UDP_DPORT,
+						 .family = families[i],
+						 .number = ports[i]}},
+				      .verdict = DO_NOTRACK};
+		rules[n++] = in;
+		in.verdict = DO_SET_META_MARK;
+		in.mark = c->mark;
+		if (strict)
+			rules[n++] = in;
+		rules[n++] =
+			(struct nft_rule){.chain = "own",
+					  .match = {{.kind = MATCH_META_MARK, .number = c->mark},
+						    {.kind = MATCH_UDP_SPORT,
+						     .family = families[i],
+						     .number = ports[i]}},
+					  .verdict = DO_NOTRACK};
+	}
+	return n;
+}
+
 /* The client's table: who asks for a lease from outside the TUN gets nothing, and what speaks with
  * a lease leaves by the TUN alone, since a hostile exit could have us answer a stranger beside the
  * tunnel; marked connections keep the mark. */
@@ -186,6 +218,7 @@ static int client_table(struct host *h, const struct host_client *c, bool replac
 	static const struct nft_chain chains[] = {
 		{"guard", "filter", NF_INET_PRE_ROUTING, PRIORITY_RAW},
 		{"leave", "filter", NF_INET_POST_ROUTING, PRIORITY_LAST},
+		{"own", "filter", NF_INET_LOCAL_OUT, PRIORITY_RAW},
 		{"restore", "filter", NF_INET_PRE_ROUTING, PRIORITY_MANGLE},
 		{"save", "filter", NF_INET_POST_ROUTING, PRIORITY_MANGLE},
 	};
@@ -200,28 +233,27 @@ static int client_table(struct host *h, const struct host_client *c, bool replac
 					       {{.kind = MATCH_IIF_NOT, .ifname = c->ifname},
 						{.kind = MATCH_IIF_NOT, .ifname = "lo"},
 						{.kind = MATCH_DST_IN, .prefix = &leases[i]}},
-					       DO_DROP,
-					       0};
+					       .verdict = DO_DROP};
 		rules[n++] = (struct nft_rule){"leave",
 					       {{.kind = MATCH_OIF_NOT, .ifname = c->ifname},
 						{.kind = MATCH_OIF_NOT, .ifname = "lo"},
 						{.kind = MATCH_SRC_IN, .prefix = &leases[i]}},
-					       DO_DROP,
-					       0};
+					       .verdict = DO_DROP};
 	}
 	bool strict = has_strict_rp_filter();
+	n += untracked_rules(c, strict, rules + n);
 	if (strict) {
 		rules[n++] = (struct nft_rule){"restore",
 					       {{.kind = MATCH_CT_MARK, .number = c->mark}},
-					       DO_SET_META_MARK,
-					       c->mark};
+					       .verdict = DO_SET_META_MARK,
+					       .mark = c->mark};
 		rules[n++] = (struct nft_rule){"save",
 					       {{.kind = MATCH_META_MARK, .number = c->mark}},
-					       DO_SET_CT_MARK,
-					       c->mark};
+					       .verdict = DO_SET_CT_MARK,
+					       .mark = c->mark};
 	}
 	table_name(c, name);
-	struct nft_table t = {name, chains, strict ? 4 : 2, rules, n};
+	struct nft_table t = {name, chains, strict ? 5 : 3, rules, n};
 	if (!replace)
 		return step_nft(h, &t, err);
 	int rc = nft_table_make(&t, true); /* the entry in the journal stands */
@@ -345,5 +377,17 @@ int host_client_change(struct host *h, const struct host_client *c, char *err)
 		rc = change_mtu(h, c, err);
 	if (rc == 0)
 		keep_client(h, c, &s);
+	return rc;
+}
+
+int host_client_track(struct host *h, char *err)
+{
+	struct host_client c = h->client;
+	if (!h->client_is_up || (c.port4 == 0 && c.port6 == 0))
+		return 0;
+	c.port4 = c.port6 = 0;
+	int rc = client_table(h, &c, true, err);
+	if (rc == 0)
+		h->client = c;
 	return rc;
 }

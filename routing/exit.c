@@ -13,10 +13,12 @@
 
 #define EXIT_TABLE_PREFIX "sispopnet_exit_"
 #define EXIT_NAME_CHARS	  32
-#define EXIT_RULES_MAX	  16
+#define EXIT_RULES_MAX	  24
 #define EXIT_MTU_LEAST	  1280
+#define PRIORITY_RAW	  (-300)
 #define PRIORITY_FILTER	  0
 #define PRIORITY_SRCNAT	  100
+#define PORT_UNPRIVILEGED 1024
 #define ECHO_REPLY4	  0
 #define ECHO_REQUEST4	  8
 #define ECHO_REQUEST6	  128
@@ -130,7 +132,39 @@ struct rules {
 static void add_rule(struct rules *r, const char *chain, enum nft_verdict verdict,
 		     struct nft_match a, struct nft_match b)
 {
-	r->rule[r->n++] = (struct nft_rule){chain, {a, b}, verdict, 0};
+	r->rule[r->n++] = (struct nft_rule){.chain = chain, .match = {a, b}, .verdict = verdict};
+}
+
+/* Masquerade what comes from the leases, UDP to a source port other than the relay's (0: it has
+ * none in this family): what comes back to that one is not tracked. Ports below it stay below it,
+ * since a privileged one may mean something to who is asked. */
+static void add_masquerade(struct rules *r, struct nft_match lease, struct nft_match elsewhere,
+			   uint16_t port)
+{
+	struct nft_rule rule = {
+		.chain = "nat",
+		.match = {lease, elsewhere, {.kind = MATCH_UDP_SPORT_BELOW, .number = port}},
+		.verdict = DO_MASQUERADE,
+		.port_min = 1,
+		.port_max = (uint16_t)(port - 1)};
+	if (port > 1)
+		r->rule[r->n++] = rule;
+	rule.match[2].kind = MATCH_UDP;
+	rule.port_min = port < UINT16_MAX ? (uint16_t)(port + 1) : PORT_UNPRIVILEGED;
+	rule.port_max = port < UINT16_MAX ? UINT16_MAX : UINT16_MAX - 1;
+	if (port > 0)
+		r->rule[r->n++] = rule;
+	add_rule(r, "nat", DO_MASQUERADE, lease, elsewhere);
+}
+
+static void add_untracked(struct rules *r, const struct prefix *relay)
+{
+	const struct nft_match from = {.kind = MATCH_SRC_IN, .prefix = relay};
+	const struct nft_match to = {.kind = MATCH_DST_IN, .prefix = relay};
+	const struct nft_match sport = {.kind = MATCH_UDP_SPORT, .number = relay->addr.port};
+	const struct nft_match dport = {.kind = MATCH_UDP_DPORT, .number = relay->addr.port};
+	add_rule(r, "arrive", DO_NOTRACK, to, dport);
+	add_rule(r, "send", DO_NOTRACK, from, sport);
 }
 
 static int exit_table(struct host *h, const struct host_exit *e, char *err)
@@ -139,6 +173,8 @@ static int exit_table(struct host *h, const struct host_exit *e, char *err)
 		{"forward", "filter", NF_INET_FORWARD, PRIORITY_FILTER},
 		{"input", "filter", NF_INET_LOCAL_IN, PRIORITY_FILTER},
 		{"nat", "nat", NF_INET_POST_ROUTING, PRIORITY_SRCNAT},
+		{"arrive", "filter", NF_INET_PRE_ROUTING, PRIORITY_RAW},
+		{"send", "filter", NF_INET_LOCAL_OUT, PRIORITY_RAW},
 	};
 	static const struct nft_match echos[] = {
 		{.kind = MATCH_ICMP_TYPE, .family = 4, .number = ECHO_REQUEST4},
@@ -152,14 +188,17 @@ static int exit_table(struct host *h, const struct host_exit *e, char *err)
 	const struct nft_match elsewhere = {.kind = MATCH_OIF_NOT, .ifname = e->ifname};
 	const struct nft_match answer = {.kind = MATCH_CT_ANSWER};
 	const struct prefix *ranges[] = {&e->range4, &e->range6};
+	const struct prefix relays[] = {{e->relay4, 32}, {e->relay6, 128}};
 	struct rules r = {.n = 0};
 	add_rule(&r, "forward", DO_DROP, from, to);
 	for (size_t i = 0; i < 2; i++) {
 		const struct nft_match lease = {.kind = MATCH_SRC_IN, .prefix = ranges[i]};
+		if (relays[i].addr.family)
+			add_untracked(&r, &relays[i]);
 		if (ranges[i]->addr.family == 0)
 			continue;
 		add_rule(&r, "forward", DO_ACCEPT, from, lease);
-		add_rule(&r, "nat", DO_MASQUERADE, lease, elsewhere);
+		add_masquerade(&r, lease, elsewhere, relays[i].addr.port);
 	}
 	add_rule(&r, "forward", DO_DROP, from, none);
 	add_rule(&r, "forward", DO_ACCEPT, to, answer);

@@ -51,10 +51,13 @@ struct host_client {
 	struct addr v4, v6; /* leases, /32 and /128; family 0: the exit carries no such packets */
 	uint32_t table;	    /* of our own: neither 0 nor 252..255 */
 	uint32_t mark;	    /* of the daemon's own sockets (SO_MARK); not 0 */
-	/* Only these destinations go through the tunnel; none: everything. The caller's, for the time
-	 * of the call. */
+	/* Only these destinations go through the tunnel; none: everything. The caller's, for the
+	 * time of the call. */
 	const struct prefix *ranges;
 	size_t nranges; /* at most HOST_RANGES_MAX */
+	/* The daemon's own UDP ports of each family, whose datagrams the connection tracker shall
+	 * not see (both 0: it sees all): when its table is full, no new link could be made. */
+	uint16_t port4, port6;
 };
 
 /* Would host_client_up() be refused? Changes nothing; call before tun_open(). 0; -EBUSY the
@@ -71,8 +74,10 @@ int host_client_check(struct host *h, const struct host_client *c, char *err)
  *   rules, v4 and v6, ahead of all others but "local":  lookup main suppress_prefixlength 0;  not
  * fwmark M lookup T; where rp_filter is strict: net.ipv4.conf.all.src_valid_mark = 1 and an
  * nftables table "inet sispopnet_IFNAME" that gives answers to marked packets their mark back (as
- * wg-quick does); the table also drops what comes for a lease by another interface than the TUN, and
- * what would leave with a lease by another one.
+ * wg-quick does); the table also drops what comes for a lease by another interface than the TUN,
+ * and what would leave with a lease by another one; and it keeps from connection tracking the UDP
+ * that has our mark and port4 or port6, and that which comes for these by another interface than
+ * the TUN (where rp_filter is strict it gets the mark).
  *
  * With ranges: send only packets to these there; all others go as without us. Each range gets the
  * two routes that the default has above. A route of main wins over a range when it is as specific
@@ -87,6 +92,10 @@ int host_client_up(struct host *h, const struct host_client *c, char *err)
  * some of it may be changed; still closed, host_undo() still leads back. */
 int host_client_change(struct host *h, const struct host_client *c, char *err)
 	__attribute__((warn_unused_result));
+/* Let the connection tracker see the daemon's datagrams from here on (port4 and port6 of the
+ * running set-up become 0): a firewall that lets in nothing but answers knows answers by it alone.
+ * 0, also when it sees them or nothing is set up; -errno with all as before. */
+int host_client_track(struct host *h, char *err) __attribute__((warn_unused_result));
 
 struct host_exit {
 	const char *name;     /* 1..32 of a-z A-Z 0-9 _ : the nftables table is "inet
@@ -98,6 +107,9 @@ struct host_exit {
 	struct addr address6; /* source of our ICMP answers */
 	struct prefix range4; /* leases; addr.family 0: none. At least one range */
 	struct prefix range6;
+	/* Where the relay sends from and answers, with the port: kept from connection tracking.
+	 * family 0: none. */
+	struct addr relay4, relay6;
 };
 
 /* Would host_exit_up() be refused? -EBUSY: the interface or nftables table exists, or a range
@@ -113,7 +125,9 @@ int host_exit_check(struct host *h, const struct host_exit *e, char *err)
  *   table "inet sispopnet_exit_NAME": masquerade what comes from the ranges and leaves by another
  * interface; forward from the TUN only with a source in a range and never back into the TUN,
  * forward into the TUN only answers; nothing but echo requests and answers from the TUN reaches
- * this host itself. Rules of others (a firewall with policy drop on forward) are not touched and
+ * this host itself; UDP from and to relay4 and relay6 is not tracked, so that a full table of
+ * connections cuts no link, and no UDP of a client leaves with such a port: its answers would be
+ * the relay's. Rules of others (a firewall with policy drop on forward) are not touched and
  * can still forbid it. 0, or -errno with the host as before. */
 int host_exit_up(struct host *h, const struct host_exit *e, char *err)
 	__attribute__((warn_unused_result));

@@ -10,6 +10,7 @@
 #include <libnftnl/table.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nf_nat.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <net/if.h>
@@ -86,15 +87,20 @@ static bool mask(struct nftnl_rule *r, const void *bits, uint32_t n)
 	return add_expr(r, e);
 }
 
-static bool compare(struct nftnl_rule *r, bool equal, const void *value, uint32_t n)
+static bool compare_by(struct nftnl_rule *r, uint32_t op, const void *value, uint32_t n)
 {
 	struct nftnl_expr *e = nftnl_expr_alloc("cmp");
 	if (e) {
 		nftnl_expr_set_u32(e, NFTNL_EXPR_CMP_SREG, NFT_REG_1);
-		nftnl_expr_set_u32(e, NFTNL_EXPR_CMP_OP, equal ? NFT_CMP_EQ : NFT_CMP_NEQ);
+		nftnl_expr_set_u32(e, NFTNL_EXPR_CMP_OP, op);
 		nftnl_expr_set(e, NFTNL_EXPR_CMP_DATA, value, n);
 	}
 	return add_expr(r, e);
+}
+
+static bool compare(struct nftnl_rule *r, bool equal, const void *value, uint32_t n)
+{
+	return compare_by(r, equal ? NFT_CMP_EQ : NFT_CMP_NEQ, value, n);
 }
 
 static bool match_ifname(struct nftnl_rule *r, uint32_t key, bool equal, const char *ifname)
@@ -133,6 +139,23 @@ static bool match_icmp(struct nftnl_rule *r, uint8_t family, uint8_t type)
 	       compare(r, true, &type, 1);
 }
 
+static bool match_udp(struct nftnl_rule *r, uint8_t family)
+{
+	uint8_t proto = IPPROTO_UDP;
+	return (family == 0 || match_family(r, family)) && load_meta(r, NFT_META_L4PROTO) &&
+	       compare(r, true, &proto, 1);
+}
+
+static bool match_udp_port(struct nftnl_rule *r, const struct nft_match *m)
+{
+	uint16_t port = htons((uint16_t)m->number);
+	uint32_t offset = m->kind == MATCH_UDP_DPORT ? 2 : 0;
+	return match_udp(r, m->family) &&
+	       load_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, offset, sizeof(port)) &&
+	       compare_by(r, m->kind == MATCH_UDP_SPORT_BELOW ? NFT_CMP_LT : NFT_CMP_EQ, &port,
+			  sizeof(port));
+}
+
 static bool match_answer(struct nftnl_rule *r)
 {
 	uint32_t states = CT_ESTABLISHED_STATE | CT_RELATED_STATE, none = 0;
@@ -162,6 +185,12 @@ static bool add_match(struct nftnl_rule *r, const struct nft_match *m)
 		return match_answer(r);
 	case MATCH_ICMP_TYPE:
 		return match_icmp(r, m->family, (uint8_t)m->number);
+	case MATCH_UDP:
+		return match_udp(r, m->family);
+	case MATCH_UDP_SPORT:
+	case MATCH_UDP_DPORT:
+	case MATCH_UDP_SPORT_BELOW:
+		return match_udp_port(r, m);
 	}
 	return false;
 }
@@ -176,15 +205,21 @@ static bool add_immediate_verdict(struct nftnl_rule *r, uint32_t verdict)
 	return add_expr(r, e);
 }
 
+static bool load_value(struct nftnl_rule *r, uint32_t reg, const void *value, uint32_t n)
+{
+	struct nftnl_expr *e = nftnl_expr_alloc("immediate");
+	if (e) {
+		nftnl_expr_set_u32(e, NFTNL_EXPR_IMM_DREG, reg);
+		nftnl_expr_set(e, NFTNL_EXPR_IMM_DATA, value, n);
+	}
+	return add_expr(r, e);
+}
+
 /* Put `mark` into the packet's mark or its connection's. */
 static bool add_set_mark(struct nftnl_rule *r, bool of_ct, uint32_t mark)
 {
-	struct nftnl_expr *value = nftnl_expr_alloc("immediate");
-	if (!value)
+	if (!load_value(r, NFT_REG_1, &mark, sizeof(mark)))
 		return false;
-	nftnl_expr_set_u32(value, NFTNL_EXPR_IMM_DREG, NFT_REG_1);
-	nftnl_expr_set(value, NFTNL_EXPR_IMM_DATA, &mark, sizeof(mark));
-	add_expr(r, value);
 	struct nftnl_expr *set = nftnl_expr_alloc(of_ct ? "ct" : "meta");
 	if (set && of_ct) {
 		nftnl_expr_set_u32(set, NFTNL_EXPR_CT_KEY, NFT_CT_MARK);
@@ -196,6 +231,23 @@ static bool add_set_mark(struct nftnl_rule *r, bool of_ct, uint32_t mark)
 	return add_expr(r, set);
 }
 
+static bool add_masquerade(struct nftnl_rule *r, uint16_t port_min, uint16_t port_max)
+{
+	uint16_t min = htons(port_min), max = htons(port_max);
+	if (port_min == 0)
+		return add_expr(r, nftnl_expr_alloc("masq"));
+	if (!load_value(r, NFT_REG_1, &min, sizeof(min)) ||
+	    !load_value(r, NFT_REG_2, &max, sizeof(max)))
+		return false;
+	struct nftnl_expr *e = nftnl_expr_alloc("masq");
+	if (e) {
+		nftnl_expr_set_u32(e, NFTNL_EXPR_MASQ_REG_PROTO_MIN, NFT_REG_1);
+		nftnl_expr_set_u32(e, NFTNL_EXPR_MASQ_REG_PROTO_MAX, NFT_REG_2);
+		nftnl_expr_set_u32(e, NFTNL_EXPR_MASQ_FLAGS, NF_NAT_RANGE_PROTO_SPECIFIED);
+	}
+	return add_expr(r, e);
+}
+
 static bool add_verdict(struct nftnl_rule *r, const struct nft_rule *rule)
 {
 	switch (rule->verdict) {
@@ -204,10 +256,12 @@ static bool add_verdict(struct nftnl_rule *r, const struct nft_rule *rule)
 	case DO_DROP:
 		return add_immediate_verdict(r, NF_DROP);
 	case DO_MASQUERADE:
-		return add_expr(r, nftnl_expr_alloc("masq"));
+		return add_masquerade(r, rule->port_min, rule->port_max);
 	case DO_SET_META_MARK:
 	case DO_SET_CT_MARK:
 		return add_set_mark(r, rule->verdict == DO_SET_CT_MARK, rule->mark);
+	case DO_NOTRACK:
+		return add_expr(r, nftnl_expr_alloc("notrack"));
 	}
 	return false;
 }
@@ -433,9 +487,10 @@ int nft_table_remove(const char *name)
 	return rc == -ENOENT ? 0 : rc;
 }
 
-int nft_table_make(const struct nft_table *t, bool replace)
+static int make(const struct nft_table *t, bool replace, bool has_tracker)
 {
 	struct batch b;
+	size_t want = 0;
 	if (!batch_begin(&b))
 		return -ENOMEM;
 	if (replace) { /* add, then delete: works whether it is there or not */
@@ -445,13 +500,34 @@ int nft_table_make(const struct nft_table *t, bool replace)
 	put_table(&b, t->name, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL);
 	for (size_t i = 0; i < t->nchains; i++)
 		put_chain(&b, t->name, &t->chains[i]);
-	for (size_t i = 0; i < t->nrules; i++)
+	for (size_t i = 0; i < t->nrules; i++) {
+		if (!has_tracker && t->rules[i].verdict == DO_NOTRACK)
+			continue;
 		put_rule(&b, t->name, &t->rules[i]);
+		want++;
+	}
 	int rc = batch_commit(&b);
 	size_t n = 0;
 	if (rc == 0)
 		rc = count_rules(t->name, &n);
-	if (rc == 0 && n != t->nrules)
+	if (rc == 0 && n != want)
 		rc = -EIO;
+	return rc;
+}
+
+static bool has_notrack(const struct nft_table *t)
+{
+	for (size_t i = 0; i < t->nrules; i++)
+		if (t->rules[i].verdict == DO_NOTRACK)
+			return true;
+	return false;
+}
+
+int nft_table_make(const struct nft_table *t, bool replace)
+{
+	int rc = make(t, replace, true);
+	if ((rc == -ENOENT || rc == -EOPNOTSUPP) &&
+	    has_notrack(t)) /* there is no such expression */
+		rc = make(t, replace, false);
 	return rc;
 }

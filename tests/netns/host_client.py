@@ -2,6 +2,8 @@
 """A client's set-up and its undo: the host is the same afterwards, also after kill -9 at every step."""
 import os
 import socket
+import struct
+import subprocess
 import sys
 
 from host_lab import MS_BIND, mount, run, sh, umount
@@ -9,6 +11,11 @@ from host_lab import MS_BIND, mount, run, sh, umount
 TABLE = MARK = 0x73697370
 V4, V6 = "10.99.7.2", "fd00:99::2"
 CLIENT = f"sisp0 1371 {V4} {V6} {TABLE} {MARK}"
+
+
+TRACKER = os.path.join(os.path.dirname(os.path.realpath(__file__)), "conntrack.py")
+OWN4, OWN6 = 40004, 40006     # the daemon's ports
+OWN = f"own 0.0.0.0:{OWN4} [::]:{OWN6}"
 
 
 def up(d, lab, dns=True, client=CLIENT):
@@ -244,6 +251,69 @@ def strict_rp_filter_lets_answers_in(lab):
     assert down(d) == []
     lab.same(before, "strict rp_filter")
     sh("sysctl -qw net.ipv4.conf.up0.rp_filter=0")
+
+
+def tracked(port):
+    told = subprocess.run([sys.executable, TRACKER, "list"], check=True, text=True, stdout=subprocess.PIPE).stdout
+    return [line for line in told.splitlines() if f" {port}" in line]
+
+
+def ask_echo(family, mark, port, timeout=3.0):
+    """One datagram there and back; True when the answer came."""
+    with socket.socket(family, socket.SOCK_DGRAM) as s:
+        s.setsockopt(socket.SOL_SOCKET, 36, mark)  # SO_MARK
+        s.bind(("0.0.0.0" if family == socket.AF_INET else "::", port))
+        s.settimeout(timeout)
+        s.sendto(b"hello", ("203.0.113.7" if family == socket.AF_INET else "2001:db8:113::7", 7))
+        try:
+            return s.recv(100) == b"hello"
+        except socket.timeout:
+            return False
+
+
+def inner_udp(dport):
+    """A datagram from 192.0.2.7 to the lease, as hex."""
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 32, 1, 0, 64, 17, 0, socket.inet_aton("192.0.2.7"), socket.inet_aton(V4))
+    total = sum(struct.unpack("!10H", head))
+    total = (total & 0xffff) + (total >> 16)
+    return (head[:10] + struct.pack("!H", 0xffff - total) + head[12:] + struct.pack("!4HI", 9, dport, 12, 0, 7)).hex()
+
+
+def own_datagrams_are_not_tracked(lab):
+    before = lab.state()
+    # The tracker works only where somebody asks it.
+    sh("nft add table inet watch; nft add chain inet watch here '{ type filter hook prerouting priority 0; }';"
+       "nft add rule inet watch here ct state new accept")
+    with_watch = lab.state()
+    for strict in (0, 1):
+        sh(f"sysctl -qw net.ipv4.conf.up0.rp_filter={strict}")
+        d = lab.driver()
+        d.ok(OWN)
+        up(d, lab)
+        for family, own in ((socket.AF_INET, OWN4), (socket.AF_INET6, OWN6)):
+            sh(TRACKER + " flush")
+            assert ask_echo(family, MARK, own)
+            assert tracked(own) == [], "the daemon's own"
+            assert ask_echo(family, MARK, own + 1) and tracked(own + 1), "another port's is tracked"
+        sh(TRACKER + " flush")
+        d.ok("send " + inner_udp(OWN4))
+        lab.until(lambda: tracked(OWN4))  # what comes out of the tunnel is another's
+        sh(TRACKER + " flush")
+        d.ok("track")
+        d.ok("track")  # again: nothing to do
+        assert "notrack" not in sh("nft list ruleset")
+        for family, own in ((socket.AF_INET, OWN4), (socket.AF_INET6, OWN6)):
+            assert ask_echo(family, MARK, own) and tracked(own)
+        d.ok("change " + CLIENT)  # says untracked again
+        assert sh("nft list ruleset").count("notrack") == 4
+        d.ok("own 0.0.0.0:40004 -")
+        d.ok("change " + CLIENT)
+        assert sh("nft list ruleset").count("notrack") == 2
+        assert down(d) == []
+        sh("sysctl -qw net.ipv4.conf.up0.rp_filter=0")
+        lab.same(with_watch, "untracked")
+    sh("nft delete table inet watch")
+    lab.same(before, "and without the firewall")
 
 
 def resolv_conf_kinds(lab):
@@ -507,7 +577,8 @@ def tun_tells_what_goes_wrong(lab):
 run([up_and_down, undo_after_the_tun_is_gone, fails_closed_when_killed, killed_at_every_step,
      cleanup_killed_at_every_step, without_ipv6_lease, conflicts_are_refused,
      a_set_up_that_fails_takes_itself_back, what_another_made_in_between_stays,
-     others_changes_are_left_alone, strict_rp_filter_lets_answers_in, resolv_conf_kinds, dns_refusals,
+     others_changes_are_left_alone, strict_rp_filter_lets_answers_in,
+     own_datagrams_are_not_tracked, resolv_conf_kinds, dns_refusals,
      journal_refusals, missing_rights, only_net_admin_is_needed, another_namespace_discards_the_journal,
      netinfo_answers, routes_beside_the_tunnel, watch_tells_of_others_changes, tun_tells_what_goes_wrong])
 sys.exit(0)

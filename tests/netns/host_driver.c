@@ -4,7 +4,8 @@
  * host_driver JOURNAL, then:
  *   die N                        SIGKILL ourselves at the N-th journal hook from now
  *   at N FILE                    run the shell script FILE at the N-th: another program comes
- * between ranges [CIDR...]: of the next clients. check-client / client / change IFNAME MTU V4|-
+ * between ranges [CIDR...]: of the next clients. own ADDR4:PORT|- [ADDR6]:PORT|-: the daemon's, of
+ * the next clients (ports alone) and exits. track check-client / client / change IFNAME MTU V4|-
  * V6|- TABLE MARK check-exit / exit NAME IFNAME MTU RANGE4|- ADDR4|- RANGE6|- ADDR6|- tun IFNAME
  * QUEUES [whole] / untun    dns PATH SERVER... / ours PATH    undo / changes / hooks send HEX /
  * send-open HEX / read        one packet of queue 0; read waits until one comes prefixes EXCEPT|- /
@@ -32,6 +33,7 @@ struct driver {
 	struct tun *tun;
 	struct pkt_pool *pool;
 	struct netinfo_watch *watch;
+	struct addr own4, own6;
 	struct prefix ranges[WORDS_MAX];
 	size_t nranges;
 	unsigned die_at, run_at, hooks;
@@ -91,7 +93,9 @@ static int do_client(struct driver *d)
 				.table = (uint32_t)strtoul(d->word[5], NULL, 0),
 				.mark = (uint32_t)strtoul(d->word[6], NULL, 0),
 				.ranges = d->ranges,
-				.nranges = d->nranges};
+				.nranges = d->nranges,
+				.port4 = d->own4.port,
+				.port6 = d->own6.port};
 	if (strcmp(d->word[0], "check-client") == 0)
 		return host_client_check(d->host, &c, d->err);
 	if (strcmp(d->word[0], "change") == 0)
@@ -107,6 +111,26 @@ static int do_ranges(struct driver *d)
 	return 0;
 }
 
+static struct addr socket_of(const char *text)
+{
+	struct addr a = {.family = 0};
+	if (strcmp(text, "-") != 0 && addr_parse(text, &a) < 0)
+		exit(2);
+	return a;
+}
+
+static int do_own(struct driver *d)
+{
+	d->own4 = socket_of(d->word[1]);
+	d->own6 = socket_of(d->word[2]);
+	return 0;
+}
+
+static int do_track(struct driver *d)
+{
+	return host_client_track(d->host, d->err);
+}
+
 static int do_exit(struct driver *d)
 {
 	struct host_exit e = {.name = d->word[1],
@@ -115,7 +139,9 @@ static int do_exit(struct driver *d)
 			      .range4 = range_of(d->word[4]),
 			      .address4 = ip_of(d->word[5]),
 			      .range6 = range_of(d->word[6]),
-			      .address6 = ip_of(d->word[7])};
+			      .address6 = ip_of(d->word[7]),
+			      .relay4 = d->own4,
+			      .relay6 = d->own6};
 	return strcmp(d->word[0], "exit") == 0 ? host_exit_up(d->host, &e, d->err)
 					       : host_exit_check(d->host, &e, d->err);
 }
@@ -275,7 +301,7 @@ static const struct {
 	{"send", 1, do_send},	      {"send-open", 1, do_send},  {"read", 0, do_read},
 	{"prefixes", 1, do_prefixes}, {"default", 1, do_default}, {"link", 1, do_link},
 	{"direct", 2, do_direct},     {"watch", 0, do_watch},	  {"changed", 1, do_changed},
-	{"ranges", 0, do_ranges},
+	{"ranges", 0, do_ranges},     {"own", 2, do_own},	  {"track", 0, do_track},
 };
 
 static void run(struct driver *d, char *line)

@@ -1,12 +1,15 @@
 #!/usr/bin/python3
 """An exit's forwarding: what passes, what does not, and that the host is the same afterwards."""
 import ipaddress
+import os
+import socket
 import struct
 import sys
 
 from host_lab import run, sh
 
 EXIT = "one exit0 1371 10.88.0.0/16 10.88.0.1 fd88::/64 fd88::1"
+TRACKER = os.path.join(os.path.dirname(os.path.realpath(__file__)), "conntrack.py")
 TARGET4, TARGET6 = "203.0.113.7", "2001:db8:113::7"
 
 
@@ -56,11 +59,11 @@ def read(d):
             return line[1] == "1", p
 
 
-def expect_echo(d, src, dst, data, dport=7):
+def expect_echo(d, src, dst, data, dport=7, to=4000):
     is_open, p = read(d)
     at = 40 if ":" in src else 20
     sport, port = struct.unpack("!HH", p[at:at + 4])
-    assert p[at + 8:] == data and sport == dport and port == 4000, p.hex()
+    assert p[at + 8:] == data and sport == dport and port == to, p.hex()
     known = struct.unpack("!H", p[at + 6:at + 8])[0]
     if is_open:
         assert known == fold(pseudo(dst, src, 17, len(p) - at))
@@ -73,6 +76,52 @@ def up(d, whole=""):
     d.ok("check-exit " + EXIT)
     d.ok("tun exit0 1" + whole)
     d.ok("exit " + EXIT)
+
+
+def own_ports_stay_the_relays(lab):
+    """The relay's own UDP is not tracked, so a client's must not leave with the relay's port: it would get no answer.
+    All sides of a port are tried: where it is the least, an odd one, the last."""
+    before = lab.state()
+    for own in (1, 443, 4400, 65535):
+        d = lab.driver()
+        d.ok(f"own 198.51.100.2:{own} [2001:db8:100::2]:{own}")
+        up(d)
+        assert sh("nft list ruleset").count("notrack") == 4
+        for src, dst in (("10.88.0.5", TARGET4), ("fd88::5", TARGET6)):
+            for sport in {max(own - 1, 1), own, min(own + 1, 65535), 123, 50000}:
+                d.ok("send " + udp(src, dst, sport, 7, b"%d" % sport).hex())
+                expect_echo(d, src, dst, b"%d" % sport, to=sport)
+            for line in tracked():
+                sport, outside = int(line.split()[2]), int(line.split()[5])
+                assert outside == sport or sport == own, f"a needless change: {line}"
+                assert outside != own, line
+            sh(TRACKER + " flush")
+        relay(lab, own)
+        down(d)
+        lab.same(before, f"a relay at port {own}")
+
+
+def relay(lab, own):
+    """It is reached, and reaches others, without an entry; what passes through its host has one."""
+    sh(TRACKER + " flush")
+    for family, here, there in ((socket.AF_INET, "198.51.100.2", TARGET4), (socket.AF_INET6, "2001:db8:100::2", TARGET6)):
+        with socket.socket(family, socket.SOCK_DGRAM) as s:
+            s.bind((here, own))
+            s.settimeout(3)
+            s.sendto(b"relay", (there, 7))
+            assert s.recv(100) == b"relay"
+            assert tracked() == [], tracked()
+            s.sendto(b"relay", (there, 7))
+        with socket.socket(family, socket.SOCK_DGRAM) as s:
+            s.settimeout(3)
+            s.sendto(b"other", (there, 7))
+            assert s.recv(100) == b"other"
+            assert len(tracked()) == 1, tracked()
+        sh(TRACKER + " flush")
+
+
+def tracked():
+    return [line for line in sh(TRACKER + " list").splitlines() if line.startswith("udp")]
 
 
 def answers_itself(lab):
@@ -255,7 +304,7 @@ def only_net_admin_is_needed(lab):
     lab.same(before, "CAP_NET_ADMIN alone")
 
 
-run([up_and_down, killed_at_every_step, forwards_and_masquerades, hands_over_open_checksums,
+run([up_and_down, killed_at_every_step, forwards_and_masquerades, own_ports_stay_the_relays, hands_over_open_checksums,
      refuses_what_is_not_a_clients, one_family_only, already_forwarding, default_route_of_an_advertisement_stays,
      conflicts_are_refused, only_net_admin_is_needed])
 sys.exit(0)

@@ -237,6 +237,15 @@ int host_client_change(struct host *h, const struct host_client *c, char *err)
 	return told(fake->fail_change, err, "change");
 }
 
+int host_client_track(struct host *h, char *err)
+{
+	(void)h, (void)err;
+	must(fake->tun_is_open);
+	fake->tracks++;
+	fake->host.port4 = fake->host.port6 = 0;
+	return 0;
+}
+
 size_t host_changes(const struct host *h)
 {
 	(void)h;
@@ -310,6 +319,12 @@ unsigned engine_workers(const struct engine *e)
 {
 	(void)e;
 	return 1;
+}
+
+uint16_t engine_port(const struct engine *e, uint8_t family)
+{
+	(void)e;
+	return family == 4 ? 40004 : 40006;
 }
 
 int engine_attach_tun(struct engine *e, struct tun *t)
@@ -550,6 +565,7 @@ struct fake_client *fake_client_new(void)
 	must(fake->c.inner);
 	strcpy(fake->c.config.interface, "sispop0");
 	strcpy(fake->c.config.resolv_conf, "/etc/resolv.conf");
+	fake->c.config.notrack = true;
 	return fake;
 }
 

@@ -1,5 +1,6 @@
-/* tests/unit/fake_client.h - the client's state machine among parts that do what the test says: path sets, host, TUN,
- * directory, verification. One world at a time. Linked instead of onion/path_set.c, routing/, tun/, engine/, daemon/. */
+/* tests/unit/fake_client.h - the client's state machine among parts that do what the test says:
+ * path sets, host, TUN, directory, verification. One world at a time. Linked instead of
+ * onion/path_set.c, routing/, tun/, engine/, daemon/. */
 #pragma once
 #include "client/client.h"
 #include "unit/directory_sample.h"
@@ -27,7 +28,7 @@ struct fake_client {
 	struct onion_env env;
 	/* the host */
 	int fail_check, fail_tun, fail_up, fail_change, fail_dns, fail_attach, fail_undo;
-	unsigned ups, changes, undos, dns_sets, dns_unsets;
+	unsigned ups, changes, tracks, undos, dns_sets, dns_unsets;
 	size_t journal; /* changes that stand */
 	struct host_client host;
 	struct addr dns[3];

@@ -43,7 +43,7 @@ static void client_config_has_defaults(void **state)
 	assert_int_equal(c.table, HOST_DEFAULT_TABLE);
 	assert_int_equal(c.mark, HOST_DEFAULT_MARK);
 	assert_int_equal(c.workers, 0);
-	assert_true(c.underlay4 && c.underlay6 && c.standby);
+	assert_true(c.underlay4 && c.underlay6 && c.standby && c.notrack);
 	assert_int_equal(c.padding, PAD_BUCKET);
 	assert_int_equal(c.log, LOG_INFO);
 }
@@ -56,7 +56,7 @@ static void client_config_takes_all_keys(void **state)
 	int r = load(
 		"[client]\nsocket = /a/s\ngroup = vpn\nstate = /a/st\nrun = /a/r\nnetwork = /a/n\n"
 		"interface = x1\nresolv-conf = /a/rc\ntable = 7\nmark = 8\nworkers = 3\n"
-		"engine = ipsec-mb\noffloads-off = gso, uso\nunderlay = 6\npadding = full\nstandby = no\nlog = error\n",
+		"engine = ipsec-mb\noffloads-off = gso, uso\nunderlay = 6\npadding = full\nstandby = no\nnotrack = no\nlog = error\n",
 		&c, err);
 	assert_string_equal(err, "");
 	assert_int_equal(r, 0);
@@ -75,7 +75,7 @@ static void client_config_takes_all_keys(void **state)
 	assert_false(c.underlay4);
 	assert_true(c.underlay6);
 	assert_int_equal(c.padding, PAD_FULL);
-	assert_false(c.standby);
+	assert_false(c.standby || c.notrack);
 	assert_int_equal(c.log, LOG_ERROR);
 }
 

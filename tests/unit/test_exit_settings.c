@@ -59,10 +59,11 @@ static void exit_settings_reads_every_key(void **state)
 	assert_int_equal(
 		load("[exit]\ninterface = tun-x\nlease4 = 10.0.0.0/8\nlease6 = fd00::/48\ndns = 192.0.2.1\n"
 		     "dns = 2001:db8::1\npolicy = accept tcp *:443\npolicy = reject *\nallow-private = yes\n"
-		     "open = yes\nsessions = 7\nidle = 2m\n",
+		     "open = yes\nsessions = 7\nidle = 2m\nnotrack = no\n",
 		     &p, err),
 		0);
-	assert_true(p.exit.present && p.exit.has_policy && p.exit.allow_private && p.exit.open);
+	assert_true(p.exit.present && p.exit.has_policy && p.exit.allow_private && p.exit.open &&
+		    !p.exit.notrack);
 	assert_string_equal(p.exit.interface, "tun-x");
 	assert_int_equal(p.exit.lease4.len, 8);
 	assert_int_equal(p.exit.lease6.len, 48);
@@ -77,6 +78,7 @@ static void exit_settings_reads_every_key(void **state)
 	assert_string_equal(p.exit.interface, "sxexit0");
 	assert_int_equal(p.exit.sessions_most, 16384);
 	assert_int_equal(p.exit.idle_s, 300);
+	assert_true(p.exit.notrack);
 	assert_int_equal(load("[exit]\nopen = no\n", &p, err), 0);
 	assert_true(p.exit.present);
 }

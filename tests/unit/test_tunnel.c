@@ -153,7 +153,7 @@ static void tunnel_refuses_unknown_exits(void **state)
 	tunnel_on_directory(&fake->c, clock_now());
 	fake_turn();
 	check_off(FAULT_NO_EXIT);
-	assert_int_equal(fake->refreshed, before + 1); /* but not twice */
+	assert_int_equal(fake->refreshed, before + 1);		 /* but not twice */
 	memcpy(w.exit[0].id, fake->sample.id[0].public_key, 32); /* a relay that is no exit */
 	tunnel_up(&fake->c, &w, clock_now(), err);
 	tunnel_on_directory_failure(&fake->c, clock_now()); /* nor can a newer one be had */
@@ -308,6 +308,39 @@ static void tunnel_lost_and_found(void **state)
 	assert_true(fake->attached);
 	fake_found(c->carrier);
 	check_still_up(9);
+}
+
+/* Nothing comes back: our datagrams are tracked again, once, and stay so until the next --up. */
+static void tunnel_is_tracked_again_when_silent(void **state)
+{
+	(void)state;
+	struct client *c = &fake->c;
+	fake_up(0, 9);
+	assert_int_equal(fake->host.port4, 40004);
+	assert_int_equal(fake->host.port6, 40006);
+	fake_lost(c->carrier);
+	assert_int_equal(fake->tracks, 1);
+	fake_found(c->carrier);
+	fake_lost(c->carrier);
+	assert_int_equal(fake->tracks, 1);
+	fake_found(c->carrier);
+	struct msg_grant g = fake_grant_of(10); /* another grant of this exit changes nothing */
+	assert_true(fake_grant(c->carrier, &g));
+	assert_int_equal(fake->changes, 1);
+	assert_true(fake->host.port4 == 0 && fake->host.port6 == 0);
+	assert_int_equal(tunnel_down(c, clock_now(), err), 0);
+	tunnel_on_silence(c); /* nothing is set up */
+	assert_int_equal(fake->tracks, 1);
+	fake_up(0, 9);
+	assert_int_equal(fake->host.port4, 40004);
+	tunnel_on_silence(c); /* the check of the tunnel said so */
+	assert_int_equal(fake->tracks, 2);
+	assert_int_equal(tunnel_down(c, clock_now(), err), 0);
+	c->config.notrack = false;
+	fake_up(0, 9);
+	assert_true(fake->host.port4 == 0 && fake->host.port6 == 0);
+	fake_lost(c->carrier);
+	assert_int_equal(fake->tracks, 2);
 }
 
 /* Two command lines at once: the second one's attempt counts, and nothing of the first is left. */
@@ -627,6 +660,7 @@ int main(void)
 		TEST(tunnel_times_out),
 		TEST(tunnel_gives_up_when_no_path_can_be_built),
 		TEST(tunnel_lost_and_found),
+		TEST(tunnel_is_tracked_again_when_silent),
 		TEST(tunnel_second_up_takes_over),
 		TEST(tunnel_down_ends_an_attempt),
 		TEST(tunnel_swaps),
