@@ -27,12 +27,18 @@ static int parse_single(const struct virtio_net_hdr *h, size_t len, struct tun_f
 		return 0;
 	size_t start = h->csum_start;
 	size_t at = start + h->csum_offset;
-	if (start >= len || at + 2 > len)
+	if (at + 2 > len)
 		return -EBADMSG;
-	if (f->len == len && f->view.l4_offset == start && ip_open_checksum_at(&f->view) == at)
+	if (f->len == len && f->view.l4_offset == start && ip_open_checksum_at(&f->view) == at) {
 		f->csum_open = true;
-	else /* no plain of type 3 could carry it so */
-		checksum_close(f->data, len, start, at);
+		return 0;
+	}
+	/* No plain of type 3 could carry it so. Whatever field this was, the view is of what stands
+	 * there now. */
+	checksum_close(f->data, len, start, at);
+	if (ip_parse(f->data, len, &f->view) != 0)
+		return -EBADMSG;
+	f->len = f->view.len;
 	return 0;
 }
 

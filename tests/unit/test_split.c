@@ -142,7 +142,10 @@ static void check_single(const struct virtio_net_hdr *h, const uint8_t *p, size_
 {
 	uint8_t *data = exact(p, read), *plain = malloc(1 + n);
 	struct tun_frame f;
+	struct ip_view v;
 	assert_int_equal(frame_parse(h, data, read, &f), 0);
+	assert_int_equal(ip_parse(data, read, &v), 0);
+	assert_memory_equal(&f.view, &v, sizeof(v));
 	assert_int_equal(f.packets, 1);
 	assert_int_equal(f.payload, 0);
 	assert_int_equal(f.header, 0);
@@ -214,6 +217,16 @@ static void split_completes_what_type_3_cannot_carry(void **state)
 	h = (struct virtio_net_hdr){
 		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 40, .csum_offset = 6};
 	check_single(&h, p, n, want, n, false);
+
+	/* nonsense: over a port, and over the first byte */
+	memcpy(want, p, n);
+	put16(want + 22, (uint16_t)~slow_add(0, p + 20, n - 20));
+	h.csum_start = 20;
+	h.csum_offset = 2;
+	check_single(&h, p, n, want, n, false);
+	h.csum_start = h.csum_offset = 0;
+	struct tun_frame f;
+	assert_int_equal(frame_parse(&h, p, n, &f), -EBADMSG);
 }
 
 /* --- refused --- */
