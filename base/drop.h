@@ -74,6 +74,8 @@
 	X(NO_PATH, "no-path")                                                                       \
 	X(NO_LEASE, "no-lease")                                                                     \
 	/* the host */                                                                              \
+	X(QUEUE_FULL, "queue-full")                                                                 \
+	X(QUEUE_LATE, "queue-late")                                                                 \
 	X(RING_FULL, "ring-full")                                                                   \
 	X(POOL_EMPTY, "pool-empty")                                                                 \
 	X(NO_MEMORY, "no-memory")                                                                   \
@@ -94,12 +96,17 @@ struct drops {
 /* The name of a reason; "unknown" for a number that is none. Never NULL. */
 const char *drop_name(enum drop d);
 
-/* Count one drop. Only the thread that owns d. */
-static inline void drops_add(struct drops *d, enum drop why)
+/* Count n drops. Only the thread that owns d. */
+static inline void drops_add_n(struct drops *d, enum drop why, uint64_t n)
 {
 	atomic_store_explicit(&d->n[why],
-			      atomic_load_explicit(&d->n[why], memory_order_relaxed) + 1,
+			      atomic_load_explicit(&d->n[why], memory_order_relaxed) + n,
 			      memory_order_relaxed);
+}
+
+static inline void drops_add(struct drops *d, enum drop why)
+{
+	drops_add_n(d, why, 1);
 }
 
 static inline uint64_t drops_get(const struct drops *d, enum drop why)

@@ -12,6 +12,8 @@
 #define PKT_HEADROOM 64   /* header 20 B, virtio-net header 12 B, alignment */
 #define PKT_ROOM     1728 /* the largest inner packet with all tags (1,452 B), with slack */
 
+#define PKT_IN_BURST (1u << 31) /* in flags: it lies in a burst, not in a pool */
+
 struct pkt {
 	uint8_t *data;  /* first byte in use, within room */
 	uint32_t len;   /* bytes in use */

@@ -271,6 +271,7 @@ static int open_engine(struct client *c, char *err)
 		.links_most = LINKS_OF_A_CLIENT,
 		.circuits_most = CIRCUITS_OF_A_CLIENT,
 		.pool_packets = POOL_PACKETS,
+		.offloads_off = c->config.offloads_off,
 	};
 	int r = engine_new(&ec, &c->engine, err);
 

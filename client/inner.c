@@ -14,6 +14,7 @@
 #include "client/client.h"
 #include "tun/icmp.h"
 #include "tun/ip.h"
+#include "tun/split.h"
 #include "tun/plain.h"
 
 struct inner {
@@ -151,58 +152,50 @@ static void from_onion(void *arg, struct worker *w, struct hop_dir *end, struct 
 		worker_drop(w, k, DROP_INNER_SOURCE);
 	} else {
 		atomic_fetch_add_explicit(&i->bytes_down, v.len, memory_order_relaxed);
-		worker_to_tun(w, k);
+		worker_to_tun(w, k, &v);
 	}
 }
 
 /* --- from the TUN --- */
 
 /* The path's own limit may be below the TUN's MTU while a smaller path takes over. */
-static void too_big(struct worker *w, struct pkt *k, const struct ip_view *v, uint16_t mtu)
+static void too_big(struct worker *w, const struct tun_frame *f, uint16_t mtu)
 {
 	struct pkt *answer = worker_get(w);
-	size_t n = 0;
+	struct ip_view about;
 
-	if (answer)
-		n = icmp_too_big(k->data, v, mtu, &v->dst, answer->data);
-	worker_drop(w, k, DROP_INNER_MTU);
+	worker_drop_frame(w, f, DROP_INNER_MTU);
 	if (!answer)
 		return;
-	answer->len = (uint32_t)n;
-	if (n)
-		worker_to_tun(w, answer);
+	answer->len = (uint32_t)icmp_too_big(f->data, &f->view, mtu, &f->view.dst, answer->data);
+	if (answer->len && !ip_parse(answer->data, answer->len, &about))
+		worker_to_tun(w, answer, &about);
 	else
 		worker_put(w, answer);
 }
 
-static void from_tun(void *arg, struct worker *w, struct pkt *k)
+static void from_tun(void *arg, struct worker *w, const struct tun_frame *f)
 {
 	struct inner *i = arg;
 	struct path_data *p = atomic_load_explicit(&i->active, memory_order_acquire);
 	const struct inner_lease *l = atomic_load_explicit(&i->lease, memory_order_acquire);
-	struct ip_view v;
 	unsigned mtu;
 
 	if (!p || !l) {
-		worker_drop(w, k, DROP_NO_PATH);
+		worker_drop_frame(w, f, DROP_NO_PATH);
 		return;
 	}
-	if (ip_parse(k->data, k->len, &v)) {
-		worker_drop(w, k, DROP_INNER_FORMAT);
-		return;
-	}
-	if (!is_own(l, &v.src)) {
-		worker_drop(w, k, DROP_INNER_SOURCE);
+	if (!is_own(l, &f->view.src)) {
+		worker_drop_frame(w, f, DROP_INNER_SOURCE);
 		return;
 	}
 	mtu = inner_mtu(atomic_load_explicit(&p->full_dgram, memory_order_relaxed), p->slots);
-	if (v.len > mtu) {
-		too_big(w, k, &v, (uint16_t)mtu);
+	if (frame_packet_bytes(f, 0) > mtu) {
+		too_big(w, f, (uint16_t)mtu);
 		return;
 	}
-	atomic_fetch_add_explicit(&i->bytes_up, v.len, memory_order_relaxed);
-	plain_from_packet(k, &v);
-	worker_to_path(w, p, k);
+	atomic_fetch_add_explicit(&i->bytes_up, frame_bytes(f), memory_order_relaxed);
+	worker_frame_to_path(w, p, f);
 }
 
 void inner_bytes(const struct inner *i, uint64_t *ret_up, uint64_t *ret_down)

@@ -1,6 +1,7 @@
 /* client/status.c - what `status` tells: the JSON of docs/CONTROL.md, schema 1. */
 #include <stdio.h>
 #include <string.h>
+#include "base/offload.h"
 #include "base/zbase32.h"
 #include "client/client.h"
 
@@ -106,17 +107,19 @@ json_t *status_json(struct client *c)
 {
 	const struct carrier *k = c->carrier;
 	nsec_t now = clock_now();
+	char offloads[OFFLOADS_TEXT_BYTES];
 	uint64_t up, down;
 	json_t *o;
 
 	inner_bytes(c->inner, &up, &down);
-	o = json_pack("{s:i,s:s,s:o,s:o,s:o,s:o,s:{s:I,s:I},s:o,s:o,s:s,s:f}", "schema", 1, "state",
+	o = json_pack("{s:i,s:s,s:o,s:o,s:o,s:o,s:{s:I,s:I},s:o,s:o,s:s,s:s,s:f}", "schema", 1, "state",
 		      state_words[c->state], "exit", k ? exit_json(c, k) : json_null(), "lease",
 		      k && k->granted ? lease_json(k) : json_null(), "ranges",
 		      k ? ranges_json(&k->ranges) : json_array(), "paths",
 		      k ? paths_json(k, now) : json_array(), "bytes", "up", (json_int_t)up, "down",
 		      (json_int_t)down, "drops", drops_json(c), "directory", directory_json(c, now),
-		      "engine", aead_engine_name(), "up_s",
+		      "engine", aead_engine_name(), "offloads",
+		      offloads_text(engine_offloads(c->engine), offloads), "up_s",
 		      c->up_since ? (double)(now - c->up_since) / NSEC_PER_SEC : 0.0);
 	if (o && c->state == CLIENT_BLOCKED)
 		json_object_set_new(o, "why", json_string(c->blocked_why));

@@ -8,6 +8,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 #include <urcu-qsbr.h>
+#include "base/offload.h"
 #include "engine/engine_internal.h"
 #include "engine/tsan.h"
 #include "tun/device.h"
@@ -211,6 +212,24 @@ void engine_detach_tun(struct engine *e)
 unsigned engine_workers(const struct engine *e)
 {
 	return e->workers;
+}
+
+/* What all workers' sockets still do. */
+static unsigned udp_bits(const struct engine *e)
+{
+	unsigned all = UDP_OFFLOAD_GSO | UDP_OFFLOAD_GRO;
+
+	for (unsigned i = 0; i < e->workers; i++)
+		for (unsigned f = 0; f < FAMILIES; f++)
+			if (e->worker[i]->udp[f])
+				all &= udp_offloads(e->worker[i]->udp[f]);
+	return (all & UDP_OFFLOAD_GSO ? OFFLOAD_GSO : 0) |
+	       (all & UDP_OFFLOAD_GRO ? OFFLOAD_GRO : 0);
+}
+
+unsigned engine_offloads(const struct engine *e)
+{
+	return udp_bits(e) | (e->tun ? tun_offloads(e->tun) : 0);
 }
 
 uint16_t engine_port(const struct engine *e, uint8_t family)

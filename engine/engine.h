@@ -2,9 +2,9 @@
  * in the middle.
  *
  * One control thread (libevent, the caller's) and N workers. A worker owns a UDP socket of each
- * family (SO_REUSEPORT), a TUN queue, a packet pool, a filler generator and an AEAD context, and
- * runs a plain loop: wait, read a batch, pass it through onion/dataplane.h, write a batch. Between
- * arrival and departure nothing is allocated, logged or waited for.
+ * family (SO_REUSEPORT), a TUN queue, a filler generator and an AEAD context, and runs a plain loop:
+ * wait, read bursts, pass them through onion/dataplane.h, write bursts. Between arrival and departure
+ * nothing is allocated, logged or waited for.
  *
  * Tables of links and circuits are read under RCU (liburcu, QSBR: a worker is quiescent between
  * batches), written by the control thread; what leaves a table is freed by call_rcu. What workers
@@ -22,7 +22,9 @@
 #include "onion/env.h"
 
 struct event_base;
+struct ip_view;
 struct tun;
+struct tun_frame;
 struct engine;
 struct worker;
 
@@ -30,16 +32,17 @@ struct worker;
 #define ENGINE_NOTE_BYTES   64 /* longest note of inner code to the control thread */
 
 /* What an exit or a client does with inner packets, on worker threads, in an RCU read-side section.
- * Each call owns k and ends with exactly one of worker_put, worker_to_tun, worker_to_path,
+ * Who owns a packet ends it with exactly one of worker_put, worker_drop, worker_to_tun,
  * worker_to_circuit. */
 struct engine_inner_ops {
 	void *arg;
 	/* k holds plain of type PLAIN_PACKET or PLAIN_PACKET_OPEN that arrived at `end`, padding
 	 * included. */
 	void (*from_onion)(void *arg, struct worker *w, struct hop_dir *end, struct pkt *k);
-	/* k holds an inner packet that the kernel sent into the TUN (flag TUN_PKT_CSUM_OPEN:
-	 * checksum left open). */
-	void (*from_tun)(void *arg, struct worker *w, struct pkt *k);
+	/* What the kernel sent into the TUN: a packet, or a segment that stands for many
+	 * (tun/frame.h). It stays the engine's; what nobody sends on is dropped:
+	 * worker_drop_frame() counts it. */
+	void (*from_tun)(void *arg, struct worker *w, const struct tun_frame *f);
 };
 
 /* What the workers bring to the control thread; called on it, in order of arrival. */
@@ -72,7 +75,8 @@ struct engine_config {
 	struct engine_control_ops control;
 	unsigned link_bits, circuit_bits; /* sizes of the tables, 2^bits slots */
 	uint32_t links_most, circuits_most;
-	size_t pool_packets; /* for each worker */
+	size_t pool_packets; /* for each worker: those that it makes itself */
+	unsigned offloads_off; /* bits of enum offload (base/offload.h) */
 };
 
 /* Open sockets, make tables, start the workers. -errno with a sentence in err[256]. The AEAD engine
@@ -90,6 +94,8 @@ int engine_attach_tun(struct engine *e, struct tun *t) __attribute__((warn_unuse
 /* Stop serving them; when it returns no worker touches the device. */
 void engine_detach_tun(struct engine *e);
 unsigned engine_workers(const struct engine *e);
+/* Offloads in use now, bits of enum offload (base/offload.h): a kernel or a NIC may know fewer than were allowed. */
+unsigned engine_offloads(const struct engine *e);
 /* The port that the sockets are bound to. */
 uint16_t engine_port(const struct engine *e, uint8_t family);
 /* The time of what the control thread does from here on: what it seals (session messages) stamps
@@ -106,16 +112,20 @@ struct dp_thread *worker_dp(struct worker *w);
 unsigned worker_number(const struct worker *w);
 nsec_t worker_now(const struct worker *w);
 
-/* For inner code, on its worker. */
+/* For inner code, on its worker. What is sent or written waits for the end of the batch. */
 struct pkt *worker_get(struct worker *w); /* NULL: pool empty (counted) */
 void worker_put(struct worker *w, struct pkt *k);
 void worker_drop(struct worker *w, struct pkt *k, enum drop why); /* count and put */
-/* Write an inner IP packet to this worker's TUN queue and put it. */
-void worker_to_tun(struct worker *w, struct pkt *k);
-/* k holds plain (type byte first) with at least HEADER_BYTES of headroom: seal it and send it. Puts
- * k when sent. */
-void worker_to_path(struct worker *w, struct path_data *p, struct pkt *k);
+/* Write an inner IP packet, of which v is the view, to this worker's TUN queue, together with those
+ * around it that continue it (tun/coalesce.h). */
+void worker_to_tun(struct worker *w, struct pkt *k, const struct ip_view *v);
+/* k of the pool holds plain (type byte first) with at least HEADER_BYTES of headroom: seal and send
+ * it. */
 void worker_to_circuit(struct worker *w, struct circuit *c, struct pkt *k);
+/* Split f into inner packets, seal and send them. */
+void worker_frame_to_path(struct worker *w, struct path_data *p, const struct tun_frame *f);
+void worker_frame_to_circuit(struct worker *w, struct circuit *c, const struct tun_frame *f);
+void worker_drop_frame(struct worker *w, const struct tun_frame *f, enum drop why); /* count */
 /* Tell the control thread something (at most ENGINE_NOTE_BYTES); false when its ring is full
  * (counted). */
 bool worker_note(struct worker *w, const void *note, size_t n);

@@ -7,12 +7,20 @@
 #include "crypto/aead.h"
 #include "crypto/filler.h"
 #include "engine/engine.h"
+#include "engine/fq.h"
 #include "net/udp.h"
+#include "tun/coalesce.h"
 
-#define BATCH_PACKETS	   64	/* read from one descriptor before another gets its turn */
+#define BATCH_FRAMES	   64 /* read from the TUN before another descriptor gets its turn */
+#define BATCH_HANDOVERS	   64 /* taken from the ring likewise */
+#define SEAL_BATCH	   16 /* datagrams sealed in one go: they fit into the first cache */
+#define ARENA_BYTES	   (256 * 1024) /* sealed datagrams that wait for the end of the batch */
+#define FRAME_ROOM	   (65536 + 64) /* a frame of the TUN with its virtio-net header */
+#define QUEUE_FRAMES	   512		/* of the TUN that wait for a worker */
+#define QUEUE_BYTES	   (4 * 1024 * 1024)
 #define CONTROL_RING_CELLS 512 /* what waits for the control thread */
-#define WORKER_RING_CELLS  256	/* datagrams that wait for their link's owner */
-#define CONTROL_BATCH	   256	/* messages the control thread takes before its other events */
+#define WORKER_RING_CELLS  256 /* datagrams that wait for their link's owner */
+#define CONTROL_BATCH	   256 /* messages the control thread takes before its other events */
 
 enum family_index { FAMILY4, FAMILY6, FAMILIES };
 
@@ -59,9 +67,15 @@ struct worker {
 	int epoll_fd;
 	int wake_fd;		   /* eventfd: the ring has something, or stop */
 	struct udp *udp[FAMILIES]; /* NULL: no socket of that family */
-	struct udp_in *in[FAMILIES];
-	struct udp_out *out[FAMILIES]; /* packets to be sent when the batch ends */
-	struct pkt_pool *pool;
+	struct udp_reader *reader[FAMILIES];
+	struct udp_writer *writer[FAMILIES]; /* what is sent when the batch ends */
+	struct coalesce *coalesce;	     /* what is written to the TUN then */
+	struct pkt_pool *pool;		     /* for packets that we make: ICMP answers */
+	struct pkt *leaving;		     /* of the pool, put back when the batch ends */
+	uint8_t *arena;			     /* datagrams that we seal, until the batch ends */
+	size_t arena_used;
+	struct fq *fq; /* what was read from the TUN */
+	struct dp_item item[DP_BATCH];
 	struct ring *ring; /* struct addr + datagram, from other workers */
 	struct filler filler;
 	struct drops drops;
@@ -71,6 +85,7 @@ struct worker {
 	bool tell_control;	   /* something was pushed for the control thread in this batch */
 	uint64_t tell_workers;	   /* bit n: something was pushed for worker n */
 	_Atomic(struct tun *) tun; /* read inside the read-side section */
+	struct tun *tun_now;	   /* of the batch that is worked on */
 };
 
 struct engine {
@@ -94,6 +109,20 @@ struct engine {
 int worker_start(struct worker *w) __attribute__((warn_unused_result));
 void worker_join(struct worker *w);
 void eventfd_wake(int fd);
+
+bool worker_to_control(struct worker *w, struct message *m, const void *body, size_t n);
+void worker_hand_over(struct worker *w, unsigned number, const uint8_t *d, size_t n,
+		      const struct addr *from);
+
+/* worker_packets.c */
+/* Work on datagrams of one source that lie back to back: `segment` bytes each, the last may be
+ * shorter. Their bytes must hold still until worker_flush(). */
+void worker_burst(struct worker *w, uint8_t *d, size_t len, size_t segment,
+		  const struct addr *from);
+/* coalesce_emit_fn: write what belongs together to the TUN. */
+void worker_write_item(void *arg, const struct virtio_net_hdr *h, struct iovec *iov, unsigned n);
+/* Send and write all that is queued. */
+void worker_flush(struct worker *w);
 
 /* worker_open.c */
 int worker_new(struct engine *e, unsigned number, struct worker **ret, char *err)

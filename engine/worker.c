@@ -34,7 +34,7 @@ static const size_t control_share[] = {
 	[MESSAGE_CTRL] = CONTROL_RING_CELLS,
 };
 
-static bool to_control(struct worker *w, struct message *m, const void *body, size_t n)
+bool worker_to_control(struct worker *w, struct message *m, const void *body, size_t n)
 {
 	struct ring *r = w->engine->control_ring;
 
@@ -48,12 +48,13 @@ static bool to_control(struct worker *w, struct message *m, const void *body, si
 	return true;
 }
 
-static void to_worker(struct worker *w, unsigned number, const struct pkt *k)
+void worker_hand_over(struct worker *w, unsigned number, const uint8_t *d, size_t n,
+		      const struct addr *from)
 {
 	struct engine *e = w->engine;
 
-	if (number >= e->workers || k->len > DATAGRAM_MAX ||
-	    !ring_push(e->worker[number]->ring, &k->from, sizeof(k->from), k->data, k->len))
+	if (number >= e->workers || n > DATAGRAM_MAX ||
+	    !ring_push(e->worker[number]->ring, from, sizeof(*from), d, n))
 		drops_add(&w->drops, DROP_RING_FULL);
 	else
 		w->tell_workers |= UINT64_C(1) << number;
@@ -74,102 +75,9 @@ bool worker_note(struct worker *w, const void *note, size_t n)
 	struct message m = {.kind = MESSAGE_NOTE};
 
 	if (n <= ENGINE_NOTE_BYTES)
-		return to_control(w, &m, note, n);
+		return worker_to_control(w, &m, note, n);
 	drops_add(&w->drops, DROP_RING_FULL);
 	return false;
-}
-
-/* --- packets --- */
-
-struct pkt *worker_get(struct worker *w)
-{
-	struct pkt *k = pkt_get(w->pool);
-	if (!k)
-		drops_add(&w->drops, DROP_POOL_EMPTY);
-	return k;
-}
-
-void worker_put(struct worker *w, struct pkt *k)
-{
-	pkt_put(w->pool, k);
-}
-
-void worker_drop(struct worker *w, struct pkt *k, enum drop why)
-{
-	drops_add(&w->drops, why);
-	pkt_put(w->pool, k);
-}
-
-/* Queue a datagram for l's other side; it leaves when the batch ends or is full. */
-static void send_on_link(struct worker *w, struct link_data *l, struct pkt *k)
-{
-	const struct addr *to = atomic_load_explicit(&l->remote, memory_order_acquire);
-	unsigned f = to->family == 6 ? FAMILY6 : FAMILY4;
-
-	if (!w->out[f]) {
-		worker_drop(w, k, DROP_SEND_FAILED);
-		return;
-	}
-	udp_out_put(w->out[f], k, to);
-}
-
-void worker_to_tun(struct worker *w, struct pkt *k)
-{
-	struct tun *t = atomic_load_explicit(&w->tun, memory_order_acquire);
-
-	if (!t || tun_write(t, w->number, k))
-		drops_add(&w->drops, DROP_TUN_WRITE);
-	pkt_put(w->pool, k);
-}
-
-/* Where the datagram will start, or NULL when k has no room for the largest one around its plain.
- */
-static uint8_t *datagram_room(struct pkt *k)
-{
-	if (pkt_headroom(k) < HEADER_BYTES ||
-	    k->len + pkt_tailroom(k) + HEADER_BYTES < DATAGRAM_MAX)
-		return NULL;
-	return k->data - HEADER_BYTES;
-}
-
-static void send_sealed(struct worker *w, struct link_data *l, struct pkt *k, uint8_t *room,
-			size_t n)
-{
-	if (!n) { /* counted by whoever refused to seal */
-		pkt_put(w->pool, k);
-		return;
-	}
-	k->data = room;
-	k->len = (uint32_t)n;
-	send_on_link(w, l, k);
-}
-
-void worker_to_path(struct worker *w, struct path_data *p, struct pkt *k)
-{
-	uint8_t *room = datagram_room(k);
-
-	if (!room) {
-		worker_drop(w, k, DROP_DATA_SIZE);
-		return;
-	}
-	send_sealed(
-		w, p->link, k, room,
-		path_seal(&w->dp, p, room, k->len, 0,
-			  (enum padding)atomic_load_explicit(&p->padding, memory_order_relaxed)));
-}
-
-void worker_to_circuit(struct worker *w, struct circuit *c, struct pkt *k)
-{
-	uint8_t *room = datagram_room(k);
-
-	if (!room) {
-		worker_drop(w, k, DROP_DATA_SIZE);
-		return;
-	}
-	send_sealed(w, c->back_link, k, room,
-		    circuit_seal(
-			    &w->dp, c, room, k->len, 0,
-			    (enum padding)atomic_load_explicit(&c->padding, memory_order_relaxed)));
 }
 
 struct dp_thread *worker_dp(struct worker *w)
@@ -187,145 +95,67 @@ nsec_t worker_now(const struct worker *w)
 	return w->now;
 }
 
-/* --- one datagram --- */
-
-static void plain_arrived(struct worker *w, struct pkt *k, const struct dp_result *r,
-			  size_t datagram)
-{
-	struct message m = {
-		.kind = MESSAGE_PLAIN, .id = r->end->slot.id, .datagram = (uint16_t)datagram};
-
-	k->data = r->plain;
-	k->len = (uint32_t)r->plain_bytes;
-	switch (r->plain[0]) {
-	case PLAIN_DUMMY:
-		break;
-	case PLAIN_CONTROL:
-		to_control(w, &m, r->plain, r->plain_bytes);
-		break;
-	case PLAIN_PACKET:
-	case PLAIN_PACKET_OPEN:
-		if (w->engine->config.inner.from_onion) {
-			w->engine->config.inner.from_onion(w->engine->config.inner.arg, w, r->end,
-							   k);
-			return; /* k is its */
-		}
-		drops_add(&w->drops, DROP_SESSION_STATE);
-		break;
-	default:
-		drops_add(&w->drops, DROP_PLAIN_FORMAT);
-	}
-	pkt_put(w->pool, k);
-}
-
-/* A link's owner may send from a foreign address as fast as it likes; the control thread asks it
- * once a second. */
-static void foreign_source(struct worker *w, uint32_t link, const struct addr *from)
-{
-	struct foreign *f = &w->foreign[link % FOREIGN_CELLS];
-	struct message m = {.kind = MESSAGE_FOREIGN, .id = link, .from = *from};
-
-	if (f->link == link && w->now - f->told < NSEC_PER_SEC)
-		return;
-	*f = (struct foreign){link, w->now};
-	to_control(w, &m, NULL, 0);
-}
-
-static void datagram_arrived(struct worker *w, struct pkt *k)
-{
-	struct message m = {.from = k->from};
-	struct dp_result r;
-	size_t n = k->len;
-
-	dataplane_receive(&w->dp, k->data, n, &k->from, w->now, &r);
-	if (r.foreign)
-		foreign_source(w, r.foreign_link, &m.from);
-	switch (r.action) {
-	case DP_SEND:
-		send_on_link(w, r.link, k);
-		return;
-	case DP_PLAIN:
-		plain_arrived(w, k, &r, n);
-		return;
-	case DP_HANDSHAKE:
-		m.kind = MESSAGE_HANDSHAKE;
-		to_control(w, &m, k->data, n);
-		break;
-	case DP_CTRL:
-		m.kind = MESSAGE_CTRL;
-		m.id = r.link->slot.id;
-		m.ctr = r.header.ctr;
-		to_control(w, &m, k->data + HEADER_BYTES, n - HEADER_BYTES);
-		break;
-	case DP_HANDOVER:
-		to_worker(w, r.worker, k);
-		break;
-	case DP_DROP:
-		break;
-	}
-	pkt_put(w->pool, k);
-}
-
 /* --- batches --- */
 
 static void read_udp(struct worker *w, unsigned family)
 {
-	struct pkt *in[BATCH_PACKETS];
-	int n = udp_in_receive(w->in[family], in, BATCH_PACKETS);
+	const struct udp_burst *b;
+	int n = udp_reader_receive(w->reader[family], &b);
 
-	if (n == -ENOBUFS)
-		drops_add(&w->drops, DROP_POOL_EMPTY);
 	for (int i = 0; i < n; i++)
-		datagram_arrived(w, in[i]);
+		worker_burst(w, b[i].data, b[i].len, b[i].segment, &b[i].from);
 }
 
+/* Take what the kernel has for us into the queue: it shall wait where it is seen how long. */
 static void read_tun(struct worker *w)
 {
-	struct tun *t = atomic_load_explicit(&w->tun, memory_order_acquire);
+	for (unsigned i = 0; w->tun_now && i < BATCH_FRAMES; i++) {
+		struct tun_frame f;
+		int e = tun_read_frame(w->tun_now, w->number, fq_room(w->fq), FRAME_ROOM, &f);
 
-	for (unsigned i = 0; t && i < BATCH_PACKETS; i++) {
-		struct pkt *k = worker_get(w);
-		int e;
-
-		if (!k)
-			return;
-		e = tun_read(t, w->number, k);
 		if (!e) {
-			w->engine->config.inner.from_tun(w->engine->config.inner.arg, w, k);
+			fq_put(w->fq, &f, w->now);
 			continue;
 		}
 		if (e != -EMSGSIZE && e != -EBADMSG) {
-			pkt_put(w->pool, k);
 			if (e == -EBADFD) /* somebody removed the interface: it would be "ready" for
 					     ever */
-				epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, tun_fd(t, w->number), NULL);
+				epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, tun_fd(w->tun_now, w->number),
+					  NULL);
 			return;
 		}
-		worker_drop(w, k, DROP_INNER_FORMAT);
+		drops_add(&w->drops, DROP_INNER_FORMAT);
 	}
+}
+
+/* Seal from the queue as much as one batch holds. */
+static void serve_queue(struct worker *w)
+{
+	const struct engine_inner_ops *inner = &w->engine->config.inner;
+	struct tun_frame f;
+
+	while (w->arena_used < ARENA_BYTES / 2 && fq_get(w->fq, w->now, &f))
+		inner->from_tun(inner->arg, w, &f);
 }
 
 static void read_ring(struct worker *w)
 {
 	struct handover h;
 	uint64_t count;
-	size_t n;
 
 	if (read(w->wake_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
 		return;
-	for (unsigned i = 0; i < BATCH_PACKETS; i++) {
-		struct pkt *k;
+	for (unsigned i = 0; i < BATCH_HANDOVERS; i++) {
+		size_t n = ring_pop(w->ring, &h);
+		uint8_t *d;
 
-		n = ring_pop(w->ring, &h);
 		if (n <= offsetof(struct handover, bytes))
 			return;
-		k = worker_get(w);
-		if (!k)
-			break;
-		k->from = h.from;
-		k->len = (uint32_t)(n - offsetof(struct handover, bytes));
-		memcpy(k->data, h.bytes, k->len);
-		datagram_arrived(w, k);
+		n -= offsetof(struct handover, bytes);
+		d = w->arena + w->arena_used; /* it stays there until it has left */
+		w->arena_used += n;
+		memcpy(d, h.bytes, n);
+		worker_burst(w, d, n, n, &h.from);
 	}
 	eventfd_wake(w->wake_fd); /* perhaps there is more: after the others had their turn */
 }
@@ -347,14 +177,14 @@ static void serve(struct worker *w, uint64_t what)
 	}
 }
 
-static void flush(struct worker *w)
+/* The device of this batch: it may be another than the last one's, or none. */
+static void see_tun(struct worker *w)
 {
-	for (unsigned f = 0; f < FAMILIES; f++) {
-		size_t lost = w->out[f] ? udp_out_flush(w->out[f]) : 0;
-		while (lost--)
-			drops_add(&w->drops, DROP_SEND_FAILED);
-	}
-	wake_others(w);
+	struct tun *t = atomic_load_explicit(&w->tun, memory_order_acquire);
+
+	if (t && t != w->tun_now)
+		coalesce_set_offloads(w->coalesce, tun_offloads(t));
+	w->tun_now = t;
 }
 
 static void *worker_main(void *arg)
@@ -368,13 +198,17 @@ static void *worker_main(void *arg)
 
 		tsan_release_rcu();
 		urcu_qsbr_thread_offline();
-		n = epoll_wait(w->epoll_fd, ready, 8, -1);
+		n = epoll_wait(w->epoll_fd, ready, 8, fq_count(w->fq) ? 0 : -1);
 		urcu_qsbr_thread_online();
 		w->now = w->dp.now = clock_now();
+		see_tun(w);
 		for (int i = 0; i < n; i++) {
 			serve(w, ready[i].data.u64);
-			flush(w);
+			worker_flush(w);
+			wake_others(w);
 		}
+		serve_queue(w);
+		worker_flush(w);
 	}
 	tsan_release_rcu();
 	urcu_qsbr_unregister_thread();
@@ -385,8 +219,13 @@ static void *worker_main(void *arg)
 
 int worker_start(struct worker *w)
 {
+	char name[16]; /* what ps and perf show */
 	int r = pthread_create(&w->thread, NULL, worker_main, w);
+
 	w->started = !r;
+	snprintf(name, sizeof(name), "worker%u", w->number);
+	if (w->started)
+		pthread_setname_np(w->thread, name);
 	return -r;
 }
 

@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include "base/offload.h"
 #include "engine/engine_internal.h"
 
 int worker_watch(struct worker *w, int fd, uint64_t what)
@@ -15,11 +16,18 @@ int worker_watch(struct worker *w, int fd, uint64_t what)
 	return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
 }
 
+static unsigned udp_without(unsigned offloads_off)
+{
+	return (offloads_off & OFFLOAD_GSO ? UDP_OFFLOAD_GSO : 0) |
+	       (offloads_off & OFFLOAD_GRO ? UDP_OFFLOAD_GRO : 0);
+}
+
 static int open_socket(struct worker *w, unsigned f, char *err)
 {
 	struct engine *e = w->engine;
 	struct udp_config c = {.bind = f == FAMILY6 ? e->config.bind6 : e->config.bind4,
-			       .mark = e->config.mark};
+			       .mark = e->config.mark,
+			       .without = udp_without(e->config.offloads_off)};
 	char text[ADDR_TEXT_BYTES];
 	int r;
 
@@ -35,9 +43,9 @@ static int open_socket(struct worker *w, unsigned f, char *err)
 		return r;
 	}
 	e->port[f] = udp_local(w->udp[f]).port;
-	w->in[f] = udp_in_new(w->udp[f], w->pool);
-	w->out[f] = udp_out_new(w->udp[f], w->pool);
-	if (w->in[f] && w->out[f])
+	w->reader[f] = udp_reader_new(w->udp[f]);
+	w->writer[f] = udp_writer_new(w->udp[f]);
+	if (w->reader[f] && w->writer[f])
 		r = worker_watch(w, udp_fd(w->udp[f]), f == FAMILY6 ? WATCH_UDP6 : WATCH_UDP4);
 	else
 		r = -ENOMEM;
@@ -49,6 +57,7 @@ static int open_socket(struct worker *w, unsigned f, char *err)
 static int make_parts(struct worker *w)
 {
 	struct engine *e = w->engine;
+	uint64_t seed;
 
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	w->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -57,7 +66,11 @@ static int make_parts(struct worker *w)
 	w->pool = pkt_pool_new(e->config.pool_packets);
 	w->ring = ring_new(WORKER_RING_CELLS, sizeof(struct handover));
 	w->dp.aead = aead_ctx_new();
-	if (!w->pool || !w->ring || !w->dp.aead)
+	rng_bytes(e->config.rng, &seed, sizeof(seed));
+	w->fq = fq_new(QUEUE_FRAMES, FRAME_ROOM, QUEUE_BYTES, seed, &w->drops);
+	w->coalesce = coalesce_new(0, worker_write_item, w);
+	w->arena = aligned_alloc(64, ARENA_BYTES);
+	if (!w->pool || !w->ring || !w->dp.aead || !w->fq || !w->coalesce || !w->arena)
 		return -ENOMEM;
 	filler_init(&w->filler, e->config.rng);
 	w->dp.filler = &w->filler;
@@ -98,10 +111,13 @@ void worker_free(struct worker *w)
 	if (!w)
 		return;
 	for (unsigned f = 0; f < FAMILIES; f++) {
-		udp_in_free(w->in[f]);
-		udp_out_free(w->out[f]);
+		udp_reader_free(w->reader[f]);
+		udp_writer_free(w->writer[f]);
 		udp_close(w->udp[f]);
 	}
+	fq_free(w->fq);
+	coalesce_free(w->coalesce);
+	free(w->arena);
 	pkt_pool_free(w->pool);
 	ring_free(w->ring);
 	aead_ctx_free(w->dp.aead);

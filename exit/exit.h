@@ -37,6 +37,7 @@ struct exit_settings {
 	uint32_t sessions_most;
 	uint64_t idle_s;
 	struct addr relay4, relay6; /* the relay's own, with the port; the relay sets them */
+	unsigned offloads_off;  /* the relay sets it */
 	char journal[200];      /* undo journal; the relay sets it from its run folder */
 	char accounts[200];     /* SQLite file; the relay sets it from its state folder */
 };

@@ -8,6 +8,7 @@
 #include "tun/device.h"
 #include "tun/icmp.h"
 #include "tun/ip.h"
+#include "tun/split.h"
 #include "tun/plain.h"
 
 #define ECHO_REQUEST4 8
@@ -58,9 +59,10 @@ static bool may_answer(_Atomic nsec_t *due, nsec_t now)
 						       memory_order_relaxed);
 }
 
-static void count_packet(_Atomic uint64_t *packets, _Atomic uint64_t *bytes, size_t n)
+static void count_packets(_Atomic uint64_t *packets, _Atomic uint64_t *bytes, unsigned count,
+			  size_t n)
 {
-	atomic_fetch_add_explicit(packets, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(packets, count, memory_order_relaxed);
 	atomic_fetch_add_explicit(bytes, n, memory_order_relaxed);
 }
 
@@ -126,10 +128,10 @@ static bool is_from_lease(const struct session_data *s, const struct ip_view *v)
 	return addr_equal_ip(lease, &v->src); /* family 0, no lease, equals none */
 }
 
-static void pass(struct worker *w, struct session_data *s, struct pkt *k)
+static void pass(struct worker *w, struct session_data *s, struct pkt *k, const struct ip_view *v)
 {
-	count_packet(&s->packets_up, &s->bytes_up, k->len);
-	worker_to_tun(w, k); /* the kernel counts the TTL down and says when it ran out */
+	count_packets(&s->packets_up, &s->bytes_up, 1, k->len);
+	worker_to_tun(w, k, v); /* the kernel counts the TTL down and says when it ran out */
 }
 
 void inner_from_onion(void *arg, struct worker *w, struct hop_dir *end, struct pkt *k)
@@ -155,11 +157,11 @@ void inner_from_onion(void *arg, struct worker *w, struct hop_dir *end, struct p
 	atomic_store_explicit(&s->last_rx, worker_now(w), memory_order_relaxed);
 	switch (rules_judge(rules, &v)) {
 	case RULES_PASS:
-		pass(w, s, k);
+		pass(w, s, k, &v);
 		break;
 	case RULES_OWN:
 		if (is_echo_request(k, &v))
-			pass(w, s, k);
+			pass(w, s, k, &v);
 		else
 			refuse(x, w, c, s, k, &v, DROP_INNER_DEST);
 		break;
@@ -175,17 +177,17 @@ void inner_from_onion(void *arg, struct worker *w, struct hop_dir *end, struct p
 /* --- to the client --- */
 
 /* Tell whoever sent k: back into the TUN, where the kernel knows which connection it is about. */
-static void send_too_big(struct inner *x, struct worker *w, const struct pkt *k,
-			 const struct ip_view *v, unsigned mtu)
+static void send_too_big(struct inner *x, struct worker *w, const struct tun_frame *f, unsigned mtu)
 {
 	struct pkt *answer = worker_get(w);
+	struct ip_view about;
 
 	if (!answer)
 		return;
-	answer->len = (uint32_t)icmp_too_big(k->data, v, (uint16_t)mtu, &x->own[v->version == 6],
-					     answer->data);
-	if (answer->len)
-		worker_to_tun(w, answer);
+	answer->len = (uint32_t)icmp_too_big(f->data, &f->view, (uint16_t)mtu,
+					     &x->own[f->view.version == 6], answer->data);
+	if (answer->len && !ip_parse(answer->data, answer->len, &about))
+		worker_to_tun(w, answer, &about);
 	else
 		worker_put(w, answer);
 }
@@ -197,30 +199,24 @@ static unsigned mtu_of(const struct circuit *c)
 			 c->forward.fill + 1u);
 }
 
-void inner_from_tun(void *arg, struct worker *w, struct pkt *k)
+void inner_from_tun(void *arg, struct worker *w, const struct tun_frame *f)
 {
 	struct inner *x = arg;
 	struct session_data *s;
 	struct circuit *c;
-	struct ip_view v;
 
-	if (ip_parse(k->data, k->len, &v)) {
-		worker_drop(w, k, DROP_INNER_FORMAT);
-		return;
-	}
-	s = leases_find(x->leases, &v.dst);
+	s = leases_find(x->leases, &f->view.dst);
 	c = s ? atomic_load_explicit(&s->active, memory_order_acquire) : NULL;
 	if (!c) {
-		worker_drop(w, k, s ? DROP_NO_PATH : DROP_NO_LEASE);
+		worker_drop_frame(w, f, s ? DROP_NO_PATH : DROP_NO_LEASE);
 		return;
 	}
-	if (v.len > mtu_of(c)) {
+	if (frame_packet_bytes(f, 0) > mtu_of(c)) {
 		if (may_answer(&x->meter[s->lease_index].too_big, worker_now(w)))
-			send_too_big(x, w, k, &v, mtu_of(c));
-		worker_drop(w, k, DROP_INNER_MTU);
+			send_too_big(x, w, f, mtu_of(c));
+		worker_drop_frame(w, f, DROP_INNER_MTU);
 		return;
 	}
-	count_packet(&s->packets_down, &s->bytes_down, v.len);
-	plain_from_packet(k, &v);
-	worker_to_circuit(w, c, k);
+	count_packets(&s->packets_down, &s->bytes_down, f->packets, frame_bytes(f));
+	worker_frame_to_circuit(w, c, f);
 }

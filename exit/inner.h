@@ -40,4 +40,4 @@ int inner_init(struct inner *x, struct leases *l) __attribute__((warn_unused_res
 void inner_done(struct inner *x);
 /* For struct engine_inner_ops; arg is the struct inner. */
 void inner_from_onion(void *arg, struct worker *w, struct hop_dir *end, struct pkt *k);
-void inner_from_tun(void *arg, struct worker *w, struct pkt *k);
+void inner_from_tun(void *arg, struct worker *w, const struct tun_frame *f);

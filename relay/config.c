@@ -119,6 +119,7 @@ int relay_config_load(const char *path, struct relay_config *ret, char *err)
 	r = check(path, &c, err);
 	if (!r)
 		r = offloads_from_env(&c.offloads_off, err, CONFIG_ERROR_BYTES);
+	c.exit.offloads_off = c.offloads_off;
 	if (!r)
 		*ret = c;
 	return r;

@@ -51,6 +51,7 @@ static int open_engine(struct relayd *r, char *err)
 		.links_most = LINKS_MOST + HALF_OPEN_MOST,
 		.circuits_most = 2 * (CIRCUITS_MOST + BUILDS_PENDING_MOST),
 		.pool_packets = POOL_PACKETS,
+		.offloads_off = r->config.offloads_off,
 	};
 	int e;
 

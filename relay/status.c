@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/offload.h"
 #include "base/zbase32.h"
 #include "net/control.h"
 #include "relay/relay.h"
@@ -33,10 +34,11 @@ static json_t *status_json(const struct relayd *r)
 	nsec_t now = clock_now();
 	const struct directory *d = dirsync_current(r->dirsync, now);
 	char name[NAME_BYTES], a4[ADDR_TEXT_BYTES], a6[ADDR_TEXT_BYTES];
+	char offloads[OFFLOADS_TEXT_BYTES];
 	json_t *o;
 
 	name_from_id(r->keys.identity.public_key, name);
-	o = json_pack("{s:i,s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:s,s:I,s:I,s:i,s:o}", "schema",
+	o = json_pack("{s:i,s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:s,s:I,s:I,s:i,s:s,s:o}", "schema",
 		      1, "name", name, "role", r->exit ? "exit" : "relay", "state",
 		      r->draining ? "draining" : "running", "address4",
 		      addr_text(&r->config.address4, a4), "address6",
@@ -48,7 +50,8 @@ static json_t *status_json(const struct relayd *r)
 		      (json_int_t)((now - r->started) / NSEC_PER_SEC), "engine", aead_engine_name(),
 		      "consensus", (json_int_t)(d ? d->consensus->serial : 0), "relays",
 		      (json_int_t)(d ? d->n : 0), "workers", (int)engine_workers(r->engine),
-		      "drops", drops_json(r));
+		      "offloads", offloads_text(engine_offloads(r->engine), offloads), "drops",
+		      drops_json(r));
 	if (o && r->exit)
 		json_object_set_new(o, "exit", exit_status(r->exit));
 	return o;

@@ -1,2 +1,5 @@
 unit_test(engine engine PkgConfig::EVENT)
 target_link_options(test_engine PRIVATE -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc)
+unit_test(codel engine m)
+unit_test(fq engine)
+unit_test(frame tun)

@@ -23,7 +23,7 @@ add_executable(test_two_workers hostile/test_two_workers.c hostile/workers_lab.c
 target_include_directories(test_two_workers PRIVATE ${CMAKE_SOURCE_DIR})
 target_link_libraries(test_two_workers PRIVATE engine onion sp_crypto base PkgConfig::EVENT PkgConfig::CMOCKA
 	Threads::Threads)
-target_link_options(test_two_workers PRIVATE -Wl,--wrap=aead_seal_batch,--wrap=dataplane_receive)
+target_link_options(test_two_workers PRIVATE -Wl,--wrap=aead_seal_batch,--wrap=dataplane_receive_batch)
 set_target_properties(test_two_workers PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 add_test(NAME threads/two_workers COMMAND test_two_workers)
 set_tests_properties(threads/two_workers PROPERTIES LABELS "threads;unit" TIMEOUT 120

@@ -11,6 +11,7 @@
 #pragma once
 #include <linux/virtio_net.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include "tun/ip.h"
 
@@ -32,3 +33,9 @@ struct tun_frame {
 			     false,   a single packet's is complete (or it has none), and of several
 			     each   one's is completed when it is cut off. */
 };
+
+/* Bytes of all its packets together. */
+size_t frame_bytes(const struct tun_frame *f);
+/* Take away the first packet of several: f begins behind it afterwards (its header moves within data). False, with
+ * nothing changed, when it is the only one. */
+bool frame_drop_first(struct tun_frame *f);

@@ -27,10 +27,10 @@ void __real_aead_seal_batch(struct aead_ctx *c, const struct aead_key *k, struct
 			    size_t n);
 void __wrap_aead_seal_batch(struct aead_ctx *c, const struct aead_key *k, struct aead_item *it,
 			    size_t n);
-void __real_dataplane_receive(struct dp_thread *t, uint8_t *d, size_t n, const struct addr *from,
-			      nsec_t now, struct dp_result *ret);
-void __wrap_dataplane_receive(struct dp_thread *t, uint8_t *d, size_t n, const struct addr *from,
-			      nsec_t now, struct dp_result *ret);
+void __real_dataplane_receive_batch(struct dp_thread *t, struct dp_item *items, size_t n,
+				    const struct addr *from, nsec_t now);
+void __wrap_dataplane_receive_batch(struct dp_thread *t, struct dp_item *items, size_t n,
+				    const struct addr *from, nsec_t now);
 
 void __wrap_aead_seal_batch(struct aead_ctx *c, const struct aead_key *k, struct aead_item *it,
 			    size_t n)
@@ -43,14 +43,15 @@ void __wrap_aead_seal_batch(struct aead_ctx *c, const struct aead_key *k, struct
 	__real_aead_seal_batch(c, k, it, n);
 }
 
-void __wrap_dataplane_receive(struct dp_thread *t, uint8_t *d, size_t n, const struct addr *from,
-			      nsec_t now, struct dp_result *ret)
+void __wrap_dataplane_receive_batch(struct dp_thread *t, struct dp_item *items, size_t n,
+				    const struct addr *from, nsec_t now)
 {
-	__real_dataplane_receive(t, d, n, from, now, ret);
-	if (ret->action == DP_HANDOVER)
-		atomic_fetch_add(&handed_over, 1);
-	else
-		atomic_fetch_add(&judged[t->worker], 1);
+	__real_dataplane_receive_batch(t, items, n, from, now);
+	for (size_t i = 0; i < n; i++)
+		if (items[i].r.action == DP_HANDOVER)
+			atomic_fetch_add(&handed_over, 1);
+		else
+			atomic_fetch_add(&judged[t->worker], 1);
 }
 
 static void watch(const struct aead_key *k, uint64_t first)

@@ -1,4 +1,5 @@
 /* tests/unit/fake_client.c - see fake_client.h. */
+#include "tun/split.h"
 #include "unit/fake_client.h"
 #include <errno.h>
 #include "crypto/aead.h"
@@ -290,9 +291,9 @@ int netinfo_direct_prefixes(const char *except, struct prefix *ret, size_t max, 
 	return 0;
 }
 
-int tun_open(const char *name, unsigned queues, bool checksum, struct tun **ret, char *err)
+int tun_open_offloads(const char *name, unsigned queues, unsigned offloads, struct tun **ret, char *err)
 {
-	(void)name, (void)queues, (void)checksum;
+	(void)name, (void)queues, (void)offloads;
 	must(!fake->tun_is_open);
 	if (fake->fail_tun)
 		return told(fake->fail_tun, err, "tun");
@@ -313,6 +314,12 @@ struct onion_env *engine_env(struct engine *e)
 {
 	(void)e;
 	return &fake->env;
+}
+
+unsigned engine_offloads(const struct engine *e)
+{
+	(void)e;
+	return 0;
 }
 
 unsigned engine_workers(const struct engine *e)
@@ -373,14 +380,20 @@ void worker_drop(struct worker *w, struct pkt *k, enum drop why)
 	(void)w, (void)k, (void)why;
 }
 
-void worker_to_tun(struct worker *w, struct pkt *k)
+void worker_drop_frame(struct worker *w, const struct tun_frame *f, enum drop why)
 {
+	(void)w, (void)f, (void)why;
+}
+
+void worker_to_tun(struct worker *w, struct pkt *k, const struct ip_view *v)
+{
+	(void)v;
 	(void)w, (void)k;
 }
 
-void worker_to_path(struct worker *w, struct path_data *p, struct pkt *k)
+void worker_frame_to_path(struct worker *w, struct path_data *p, const struct tun_frame *f)
 {
-	(void)w, (void)k;
+	(void)w, (void)f;
 	fake->sealed_on = p;
 }
 
@@ -389,15 +402,15 @@ struct path_data *fake_traffic(void)
 	struct engine_inner_ops ops = inner_ops(fake->c.inner);
 	struct addr from = fake->host.v4;
 	struct worker w;
-	struct pkt_pool *pool = pkt_pool_new(1);
-	must(pool);
-	struct pkt *k = pkt_get(pool);
+	const struct virtio_net_hdr h = {.gso_type = VIRTIO_NET_HDR_GSO_NONE};
+	uint8_t packet[128];
+	struct tun_frame f;
+	size_t n = make_packet(packet, 4, IP_UDP, 40);
 	fake->sealed_on = NULL;
-	k->len = (uint32_t)make_packet(k->data, 4, IP_UDP, 40);
-	memcpy(k->data + 12, from.ip, 4);
+	memcpy(packet + 12, from.ip, 4);
+	must(frame_parse(&h, packet, n, &f) == 0);
 	if (fake->attached)
-		ops.from_tun(ops.arg, &w, k);
-	pkt_pool_free(pool);
+		ops.from_tun(ops.arg, &w, &f);
 	return fake->sealed_on;
 }
 

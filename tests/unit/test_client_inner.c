@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "tun/frame.h"
 #include "tun/plain.h"
+#include "tun/split.h"
 #include "unit/inner_packets.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -48,17 +50,26 @@ void worker_drop(struct worker *w, struct pkt *k, enum drop why)
 	pkt_put(w->pool, k);
 }
 
-void worker_to_tun(struct worker *w, struct pkt *k)
+void worker_drop_frame(struct worker *w, const struct tun_frame *f, enum drop why)
 {
+	w->drops += f->packets;
+	w->why = why;
+}
+
+void worker_to_tun(struct worker *w, struct pkt *k, const struct ip_view *v)
+{
+	struct ip_view own;
+	assert_int_equal(ip_parse(k->data, k->len, &own), 0);
+	assert_memory_equal(&own, v, sizeof(own));
 	w->to_tun++;
 	keep(w, k);
 }
 
-void worker_to_path(struct worker *w, struct path_data *p, struct pkt *k)
+void worker_frame_to_path(struct worker *w, struct path_data *p, const struct tun_frame *f)
 {
 	w->to_path++;
 	w->path = p;
-	keep(w, k);
+	w->n = frame_plain(f, 0, w->bytes);
 }
 
 /* --- the fixture --- */
@@ -150,7 +161,12 @@ static void from_onion(struct fixture *f, const uint8_t *bytes, size_t n)
 
 static void from_tun(struct fixture *f, const uint8_t *bytes, size_t n)
 {
-	f->ops.from_tun(f->ops.arg, &f->w, packet(f, bytes, n));
+	const struct virtio_net_hdr h = {.gso_type = VIRTIO_NET_HDR_GSO_NONE};
+	uint8_t copy[2048];
+	struct tun_frame frame;
+	memcpy(copy, bytes, n);
+	assert_int_equal(frame_parse(&h, copy, n, &frame), 0);
+	f->ops.from_tun(f->ops.arg, &f->w, &frame);
 }
 
 static void set_ends(uint8_t *p, const char *src, const char *dst)
@@ -321,7 +337,8 @@ static void client_inner_without_a_lease_takes_nothing(void **state)
 	memcpy(plain + 1, p, n);
 	ops.from_onion(ops.arg, &f->w, NULL, packet(f, plain, n + 1));
 	assert_int_equal(f->w.why, DROP_NO_LEASE);
-	ops.from_tun(ops.arg, &f->w, packet(f, p, n));
+	f->ops = ops;
+	from_tun(f, p, n);
 	assert_int_equal(f->w.why, DROP_NO_PATH);
 	assert_int_equal(f->w.drops, 2);
 	inner_free(none);
@@ -368,9 +385,6 @@ static void client_inner_sends_from_the_lease_alone(void **state)
 		assert_int_equal(f->w.drops, i + 1);
 		assert_int_equal(f->w.why, DROP_INNER_SOURCE);
 	}
-	uint8_t noise[40] = {0x45, 1, 2, 3};
-	from_tun(f, noise, sizeof(noise));
-	assert_int_equal(f->w.why, DROP_INNER_FORMAT);
 	assert_int_equal(f->w.to_path, 0);
 }
 
@@ -407,10 +421,31 @@ static void client_inner_answers_too_big(void **state)
 	assert_int_equal(f->w.bytes[v.l4_offset], 2);
 	assert_int_equal(load_be32(f->w.bytes + v.l4_offset + 4), mtu);
 
+	/* a segment is as large as its packets */
+	struct virtio_net_hdr h = {.gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
+				   .gso_size = (uint16_t)(mtu - 40)};
+	struct tun_frame frame;
+	uint64_t up, down, before;
+	inner_bytes(f->inner, &before, &down);
+	n = make_packet(p, 4, IP_TCP, 1500);
+	assert_int_equal(frame_parse(&h, p, n, &frame), 0);
+	f->ops.from_tun(f->ops.arg, &f->w, &frame);
+	assert_int_equal(f->w.to_path, 2);
+	inner_bytes(f->inner, &up, &down);
+	assert_int_equal(up - before, 1500 + 2 * 40);
+	h.gso_size++;
+	assert_int_equal(frame_parse(&h, p, n, &frame), 0);
+	f->ops.from_tun(f->ops.arg, &f->w, &frame);
+	assert_int_equal(f->w.to_path, 2);
+	assert_int_equal(f->w.to_tun, 3);
+	assert_int_equal(f->w.drops, 4);
+	assert_int_equal(load_be16(f->w.bytes + 26), mtu);
+
+	n = make_packet(p, 6, IP_TCP, 1400);
 	f->w.pool_is_empty = true; /* then it is dropped without an answer */
 	from_tun(f, p, n);
-	assert_int_equal(f->w.to_tun, 2);
-	assert_int_equal(f->w.drops, 3);
+	assert_int_equal(f->w.to_tun, 3);
+	assert_int_equal(f->w.drops, 5);
 }
 
 static void client_inner_retires_the_old_lease(void **state)

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "crypto/kdf.h"
 #include "net/udp.h"
+#include "tun/frame.h"
 #include "unit/seeded.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -78,7 +79,6 @@ struct fixture {
 	struct drops drops;
 	struct dp_thread dp; /* the client's */
 	struct udp *udp[PORTS];
-	struct pkt_pool *pool;
 	struct ends *ends;
 	/* what the control thread was told */
 	unsigned handshakes, ctrls, foreigns, plains, notes;
@@ -157,6 +157,7 @@ static void from_onion(void *arg, struct worker *w, struct hop_dir *end, struct 
 {
 	struct fixture *f = arg;
 	unsigned number = worker_number(w);
+	struct pkt *answer;
 	atomic_fetch_add(&f->packets, 1);
 	if (!worker_note(w, &number, sizeof(number)) ||
 	    worker_note(w, f->bytes, ENGINE_NOTE_BYTES + 1))
@@ -168,13 +169,19 @@ static void from_onion(void *arg, struct worker *w, struct hop_dir *end, struct 
 		while (atomic_load(&f->hold))
 			sched_yield();
 	}
-	worker_to_circuit(w, end->owner, k);
+	answer = worker_get(w);
+	if (!answer)
+		abort();
+	memcpy(answer->data, k->data, k->len);
+	answer->len = k->len;
+	worker_put(w, k);
+	worker_to_circuit(w, end->owner, answer);
 }
 
-static void from_tun(void *arg, struct worker *w, struct pkt *k)
+static void from_tun(void *arg, struct worker *w, const struct tun_frame *f)
 {
 	(void)arg;
-	worker_put(w, k);
+	worker_drop_frame(w, f, DROP_NO_PATH);
 }
 
 static struct addr loopback(uint16_t port)
@@ -262,8 +269,7 @@ static int set_up(void **state)
 	memset(f->ends, 0, sizeof(*f->ends));
 	f->base = event_base_new();
 	f->aead = aead_ctx_new();
-	f->pool = pkt_pool_new(8);
-	assert_true(f->base && f->aead && f->pool);
+	assert_true(f->base && f->aead);
 	filler_init(&f->filler, &f->rng);
 	f->dp = (struct dp_thread){.aead = f->aead, .filler = &f->filler, .drops = &f->drops};
 	for (unsigned i = 0; i < PORTS; i++)
@@ -285,7 +291,6 @@ static int tear_down(void **state)
 	atomic_store(&armed, false);
 	for (unsigned i = 0; i < PORTS; i++)
 		udp_close(f->udp[i]);
-	pkt_pool_free(f->pool);
 	filler_done(&f->filler);
 	aead_ctx_free(f->aead);
 	event_base_free(f->base);
@@ -454,16 +459,16 @@ static void engine_brings_session_messages(void **state)
 /* The one datagram that must have come; its link id is checked. */
 static void expect_back(struct fixture *f, unsigned port, size_t n)
 {
-	struct udp_in *in = udp_in_new(f->udp[port], f->pool);
+	struct udp_reader *r = udp_reader_new(f->udp[port]);
 	struct pollfd p = {.fd = udp_fd(f->udp[port]), .events = POLLIN};
-	struct pkt *k;
-	assert_non_null(in);
+	const struct udp_burst *b;
+	assert_non_null(r);
 	assert_int_equal(poll(&p, 1, GIVE_UP_NS / NSEC_PER_MSEC), 1);
-	assert_int_equal(udp_in_receive(in, &k, 1), 1);
-	assert_int_equal(k->len, n);
-	assert_int_equal(load_be32(k->data), 0x11223344);
-	pkt_put(f->pool, k);
-	udp_in_free(in);
+	assert_int_equal(udp_reader_receive(r, &b), 1);
+	assert_int_equal(b->len, n);
+	assert_int_equal(b->segment, n);
+	assert_int_equal(load_be32(b->data), 0x11223344);
+	udp_reader_free(r);
 }
 
 /* From whatever port of the neighbour, so on whatever worker it arrives: the link's owner judges
