@@ -301,17 +301,10 @@ static uint64_t seen_as(const struct hop_dir *dir, uint64_t ctr)
 	return ctr & COUNTER_MASK;
 }
 
-/* Packets that the key will have served when all of the run verify. */
-static uint64_t may_have_served(const struct run *r)
-{
-	bool marked = r->dir->kind == HOP_BACKWARD;
-	return r->dir->packets + (marked ? 0 : r->n);
-}
-
-/* Key, size, window: DROP_NONE, or why not. */
+/* Key (if all of the run verify), size, window: DROP_NONE, or why not. */
 static enum drop check(const struct run *r, const struct data *k)
 {
-	if (may_have_served(r) >= KEY_PACKETS_MOST)
+	if (r->dir->packets + r->n >= KEY_PACKETS_MOST)
 		return DROP_DATA_KEY_SPENT;
 	if (!size_fits(r->dir, k))
 		return DROP_DATA_SIZE;

@@ -17,6 +17,7 @@ struct entry {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct entry *entries;
 static size_t size, count, seen, twice;
+static bool paused;
 
 static bool insert(struct entry *to, size_t mask, struct entry e)
 {
@@ -44,6 +45,8 @@ static void grow(void)
 
 static void remember(const uint8_t key[32], const uint8_t nonce[12])
 {
+	if (paused)
+		return;
 	uint8_t both[32 + 12], h[HASH_BYTES];
 	memcpy(both, key, 32);
 	memcpy(both + 32, nonce, 12);
@@ -68,6 +71,11 @@ void sealed_reset(void)
 	entries = NULL;
 	size = count = seen = twice = 0;
 	pthread_mutex_unlock(&lock);
+}
+
+void sealed_pause(bool pause)
+{
+	paused = pause;
 }
 
 static size_t read_locked(const size_t *n)

@@ -4,10 +4,13 @@
  * layers, and CTRL bodies sealed in onion/, pass through here on their way to the real functions. Any thread.
  */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Forget all (between tests). */
 void sealed_reset(void);
+/* Do not look at what seals until told again: a test's own forgeries. No other thread may seal meanwhile. */
+void sealed_pause(bool pause);
 /* Seals seen since the last reset. */
 size_t sealed_count(void);
 /* How many of them used a (key, nonce) that had sealed before. Must be 0. */
