@@ -61,10 +61,10 @@ unsigned load_build(struct load *l, unsigned n);
 /* Compare the relay's status with what we know: its circuits, no drops but those named (NULL ends
  * the list). */
 void load_check_status(struct load *l, const char *const *drops);
-/* Begin streams over paths [first, first + n) in the directions asked for; end them, each checked.
- */
+/* Begin streams over paths [first, first + n) in the directions asked for; end them: what came is
+ * as it was sent, and unless they may lose, all came in order. */
 void load_streams_begin(struct load *l, unsigned first, unsigned n);
-void load_streams_end(struct load *l);
+void load_streams_end(struct load *l, bool may_lose);
 
 /* options.c. Ends the process, with a sentence, when they are wrong. */
 struct load_options load_options_read(int argc, char **argv);

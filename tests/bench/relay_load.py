@@ -57,7 +57,8 @@ class Bench:
     def row(self, what, value, unit="", holds=None, target=""):
         self.rows.append({"what": what, "value": value, "unit": unit, "target": target, "holds": holds})
         verdict = {None: "", True: "holds", False: "FAILS"}[holds]
-        print(f"{what:52} {value:>12,.4g} {unit:14} {target:12} {verdict}", flush=True)
+        figure = f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+        print(f"{what:58} {figure:>10} {unit:12} {target:12} {verdict}", flush=True)
 
 
 def median(windows, key):
@@ -137,6 +138,7 @@ def flood(bench):
         bench.row(f"{name}: datagrams a core", median(windows, "datagrams_per_core_s"), "1/s")
         bench.row(f"{name}: by the clock", median(windows, "datagrams_per_s"), "1/s")
         bench.row(f"{name}: worker's wish for its core", busy(windows))
+    bench.row("data under a flood of BUILDs: lost", sum(w["lost"] for w in flooded))
     bench.row("BUILDs meanwhile: answered by the clock",
               statistics.median(r["flood"]["builds_per_s"] for r in found), "1/s")
     ratio = median(flooded, "datagrams_per_core_s") / median(alone, "datagrams_per_core_s")

@@ -7,9 +7,10 @@
 
 #define KEY_ALIGN 64
 #define STAMP_BYTES                                                                                \
-	16	      /* path's number u32 | the datagram's u64 | 0 u32, in front of the pattern   \
-		       */
-#define PUMP_BURSTS 4 /* sent between two looks at the sockets */
+	16		/* path's number u32 | the datagram's u64 | 0 u32, in front of the pattern \
+			 */
+#define SILENT_LOOKS 20 /* at the sockets, too: we may have slept while what is missing came */
+#define PUMP_BURSTS  4	/* sent between two looks at the sockets */
 #define TAIL_BYTES                                                                                 \
 	((PATH_FILL_FORWARD + 1) * AEAD_TAG) /* tag and filler forward, filler backward */
 
@@ -112,7 +113,8 @@ static void send_burst(struct stream *s)
 /* What did not come by now will not: the window opens for others. */
 static void give_up_late(struct stream *s, nsec_t now)
 {
-	if (s->under_way == 0 || now < s->progress + STREAM_PATIENCE_NSEC)
+	if (s->under_way == 0 || now < s->progress + STREAM_PATIENCE_NSEC ||
+	    ++s->silent < SILENT_LOOKS)
 		return;
 	s->count.lost += s->under_way;
 	s->under_way = 0;
@@ -203,6 +205,7 @@ void stream_on_data(struct stream *s, const struct header *h, uint8_t *d, size_t
 		return;
 	}
 	s->progress = now;
+	s->silent = 0;
 	s->under_way -= s->under_way > 0;
 	judge_order(s, f, number);
 	if (s->count.received % s->c.verify_each == 0) {

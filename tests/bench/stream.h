@@ -31,7 +31,7 @@ struct stream_count {
 	uint64_t verified; /* opened and compared */
 };
 
-#define STREAM_PATIENCE_NSEC (300 * NSEC_PER_MSEC)
+#define STREAM_PATIENCE_NSEC (1 * NSEC_PER_SEC)
 
 /* The paths that one neighbour sends for, in turn. */
 struct stream_turn {
@@ -47,6 +47,7 @@ struct stream {
 	struct stream_turn *turn; /* for each sending neighbour */
 	unsigned senders, sender; /* whose turn it is */
 	uint64_t under_way;
+	unsigned silent;	  /* looks at the sockets since patience was over */
 	nsec_t started, progress; /* of the rate; when something last came */
 	uint8_t *burst;		  /* GSO_DATAGRAMS_MOST datagrams */
 	uint8_t pattern[DATAGRAM_MAX];
