@@ -23,7 +23,7 @@ struct item {
 	struct part first;
 	uint32_t bytes; /* of the packet that it would be now */
 	uint16_t packets;
-	uint8_t flags;	  /* FIN and PSH of the packet that ends it */
+	uint8_t flags;	  /* FIN and PSH of its last packet; from the second on */
 	bool first_right; /* the first one's sums */
 	bool fixed_id;	  /* all IDs are the first one's; known from the second packet on */
 	struct iovec iov[1 + COALESCE_PACKETS_MAX];
@@ -194,7 +194,6 @@ static void begin_item(struct coalesce *c, const struct flow *f, const struct pa
 	it->first = *k;
 	it->bytes = (uint32_t)k->header + k->payload;
 	it->packets = 1;
-	it->flags = 0;
 	it->first_right = false;
 	it->iov[1] = (struct iovec){k->p, it->bytes};
 }

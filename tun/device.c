@@ -128,8 +128,6 @@ static unsigned ask_offloads(int fd, unsigned offloads)
 {
 	static const unsigned give_up[] = {OFFLOAD_USO, OFFLOAD_TSO, OFFLOAD_CSUM};
 	offloads &= OFFLOAD_CSUM | OFFLOAD_TSO | OFFLOAD_USO;
-	if (!(offloads & OFFLOAD_CSUM))
-		offloads = 0; /* the others want it */
 	for (size_t i = 0; ioctl(fd, TUNSETOFFLOAD, tun_features(offloads)) < 0; i++) {
 		if (offloads == 0)
 			break; /* so it was at first */

@@ -495,22 +495,24 @@ static void coalesce_never_overtakes(void **state)
 		int version, protocol;
 		uint16_t fragment;
 		size_t payload;
-		int host; /* added */
+		int host, port; /* added */
 		const char *want;
 	} alone[] = {
-		{"acknowledgement alone", 4, TCP, 0x4000, 0, 0, "21"},
-		{"acknowledgement alone", 6, TCP, 0, 0, 0, "21"},
-		{"its host's other neighbour", 4, TCP, 0x4000, 0, 1, "12"},
-		{"first fragment", 4, TCP, 0x2000, 104, 0, "21"},
-		{"later fragment", 4, TCP, 0x0010, 104, 0, "21"},
-		{"fragment of UDP", 4, UDP, 0x2010, 104, 0, "21"},
-		{"fragment elsewhere", 4, TCP, 0x0010, 104, 1, "12"},
-		{"ICMP", 4, ICMP, 0, 30, 0, "21"},
-		{"ICMP elsewhere", 4, ICMP, 0, 30, 1, "12"},
-		{"ICMPv6", 6, 58, 0, 30, 0, "21"},
-		{"ICMPv6 elsewhere", 6, 58, 0, 30, 1, "12"},
-		{"no protocol at all", 6, 59, 0, 0, 0, "21"},
-		{"UDP beside it", 4, UDP, 0x4000, 0, 0, "12"},
+		{"acknowledgement alone", 4, TCP, 0x4000, 0, 0, 0, "21"},
+		{"acknowledgement alone", 6, TCP, 0, 0, 0, 0, "21"},
+		{"its host's other neighbour", 4, TCP, 0x4000, 0, 1, 0, "12"},
+		{"first fragment", 4, TCP, 0x2000, 104, 0, 0, "21"},
+		{"first fragment of another", 4, TCP, 0x2000, 104, 0, 1, "21"},
+		{"another flow", 4, TCP, 0x4000, 0, 0, 1, "12"},
+		{"later fragment", 4, TCP, 0x0010, 104, 0, 0, "21"},
+		{"fragment of UDP", 4, UDP, 0x2010, 104, 0, 0, "21"},
+		{"fragment elsewhere", 4, TCP, 0x0010, 104, 1, 0, "12"},
+		{"ICMP", 4, ICMP, 0, 30, 0, 0, "21"},
+		{"ICMP elsewhere", 4, ICMP, 0, 30, 1, 0, "12"},
+		{"ICMPv6", 6, 58, 0, 30, 0, 0, "21"},
+		{"ICMPv6 elsewhere", 6, 58, 0, 30, 1, 0, "12"},
+		{"no protocol at all", 6, 59, 0, 0, 0, 0, "21"},
+		{"UDP beside it", 4, UDP, 0x4000, 0, 0, 0, "12"},
 	};
 	for (size_t i = 0; i < COUNT(alone); i++) {
 		static uint8_t want[BYTES_MAX];
@@ -525,6 +527,7 @@ static void coalesce_never_overtakes(void **state)
 		k.fragment = alone[i].fragment;
 		k.payload = alone[i].payload;
 		k.host = (uint8_t)(k.host + alone[i].host);
+		k.src_port = (uint16_t)(k.src_port + alone[i].port);
 		put(c, &k, false);
 		assert_int_equal(items, alone[i].want[0] - '0');
 		end(c);

@@ -199,7 +199,7 @@ static void split_keeps_an_open_checksum_open(void **state)
 static void split_completes_what_type_3_cannot_carry(void **state)
 {
 	(void)state;
-	uint8_t p[SLOW_HEADER_MAX + 100 + 4], want[sizeof(p)];
+	uint8_t p[SLOW_HEADER_MAX + 100 + 4] = {0}, want[sizeof(p)];
 	struct slow s = slow_usual(6, TCP);
 	s.ext_headers = 2;
 	size_t n = slow_build(&s, want);
@@ -207,6 +207,21 @@ static void split_completes_what_type_3_cannot_carry(void **state)
 	struct virtio_net_hdr h = header_of(p, VIRTIO_NET_HDR_GSO_NONE, 0);
 	check_single(&h, p, n, want, n, false);
 	h = header_of(p, VIRTIO_NET_HDR_GSO_TCPV6, s.payload);
+	check_single(&h, p, n, want, n, false);
+
+	/* something follows, and the kernel's sum goes to the end */
+	s = slow_usual(4, TCP);
+	n = slow_build(&s, want);
+	slow_open(&s, p);
+	memset(p + n, 0, 4);
+	h = header_of(p, VIRTIO_NET_HDR_GSO_NONE, 0);
+	check_single(&h, p, n + 4, want, n, false);
+
+	/* the sum starts elsewhere */
+	memcpy(want, p, n);
+	h.csum_start = 24;
+	h.csum_offset = 12;
+	put16(want + 36, (uint16_t)~slow_add(0, p + 24, n - 24));
 	check_single(&h, p, n, want, n, false);
 
 	/* a sum within what UDP carries, as a tunnel in the kernel leaves it; 12 bytes in */
@@ -274,7 +289,8 @@ static void split_refuses(void **state)
 	};
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		struct slow s = slow_usual(rows[i].version, rows[i].protocol);
-		uint8_t p[SLOW_HEADER_MAX + 100 + 1];
+		uint8_t p[SLOW_HEADER_MAX + 104 + 1];
+		s.payload = rows[i].bad == BAD_FRAGMENT ? 104 : 100; /* of 8 */
 		size_t n = slow_build(&s, p);
 		if (rows[i].bad == BAD_FRAGMENT)
 			p[6] = 0x20;
@@ -418,6 +434,23 @@ static void split_agrees_with_a_slow_one(void **state)
 		check_random(&r, SLOW_PACKET_MAX, 50);
 }
 
+/* Completed here, UDP's sum of 0 must not look like none. */
+static void split_writes_a_zero_of_udp_as_ones(void **state)
+{
+	(void)state;
+	uint8_t p[SLOW_HEADER_MAX + 100], one[sizeof(p)];
+	struct slow s = slow_usual(6, UDP);
+	s.ext_headers = 1;
+	size_t n = slow_open(&s, p), header = slow_header(p);
+	slow_packet(p, n, 60, 0, one);
+	uint16_t sum = slow_add(0, one + slow_checksum_at(one), 2);
+	put16(p + header, slow_add(sum, p + header, 2));
+	slow_packet(p, n, 60, 0, one);
+	assert_int_equal(get16(one + slow_checksum_at(one)), 0xffff);
+	struct virtio_net_hdr h = header_of(p, VIRTIO_NET_HDR_GSO_UDP_L4, 60);
+	check_frame(&h, p, n, false);
+}
+
 static void split_takes_the_largest_frames(void **state)
 {
 	(void)state;
@@ -457,6 +490,7 @@ int main(void)
 		cmocka_unit_test(split_takes_the_last_place_for_a_checksum),
 		cmocka_unit_test(split_refuses_sizes),
 		cmocka_unit_test(split_agrees_with_a_slow_one),
+		cmocka_unit_test(split_writes_a_zero_of_udp_as_ones),
 		cmocka_unit_test(split_takes_the_largest_frames),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
