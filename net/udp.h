@@ -2,9 +2,7 @@
  *
  * A worker opens its own socket (all of them on one port by SO_REUSEPORT). A struct udp_reader hands out
  * bursts (many datagrams of one source in one piece, UDP GRO) and a struct udp_writer joins datagrams for one
- * destination into runs (UDP GSO); both do without where the kernel or the path of a packet cannot. The
- * simpler udp_in and udp_out hand out and take single packets of a pool. A socket has a reader or a udp_in,
- * never both.
+ * destination into runs (UDP GSO); both do without where the kernel or the path of a packet cannot.
  */
 #pragma once
 #include <stdatomic.h>
@@ -12,7 +10,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/addr.h"
-#include "base/pkt.h"
 
 #define UDP_BATCH                64                /* datagrams a system call at most */
 #define UDP_BUFFER_BYTES_DEFAULT (4 * 1024 * 1024) /* of each socket buffer, when nothing is asked for */
@@ -44,7 +41,7 @@ struct udp;
  * system's defaults are, so that these fields tell nothing (but net.ipv6.auto_flowlabels = 3 forces labels).
  * 0 or -errno: -EINVAL for no family, -EPERM for a mark without the capability, what bind said. */
 int udp_open(const struct udp_config *c, struct udp **ret) __attribute__((warn_unused_result));
-/* Close the socket. Its udp_in and udp_out must be gone. */
+/* Close the socket. Its reader and writer must be gone. */
 void udp_close(struct udp *u);
 /* The offloads in use now, bits of enum udp_offload. GSO goes for good when a path turns out not to carry it.
  * Any thread. */
@@ -125,45 +122,3 @@ void udp_writer_put(struct udp_writer *w, const uint8_t *bytes, size_t n, const 
  * sent or would not take (the other family) among them. */
 size_t udp_writer_flush(struct udp_writer *w);
 const struct udp_writer_counters *udp_writer_counters(const struct udp_writer *w);
-
-/* Receiving single packets: one thread's. */
-struct udp_in;
-
-struct udp_in_counters {         /* written by the owner, read by any thread */
-	_Atomic uint64_t received;   /* datagrams handed out */
-	_Atomic uint64_t too_long;   /* datagrams that no packet holds: dropped */
-	_Atomic uint64_t pool_empty; /* calls that found no free packet */
-};
-
-/* Receive from u into packets of pool, both of which outlive it. NULL without memory. */
-struct udp_in *udp_in_new(struct udp *u, struct pkt_pool *pool);
-void udp_in_free(struct udp_in *in);
-/* Take at most max datagrams, without waiting, into ret[]: data, len and from are set, the packet is the
- * caller's (pkt_put). Returns how many, 0 when none waits; -ENOBUFS when the pool is empty (what waits is
- * not lost), another -errno when the socket is broken (-ENETDOWN and the like may pass). */
-int udp_in_receive(struct udp_in *in, struct pkt **ret, size_t max) __attribute__((warn_unused_result));
-const struct udp_in_counters *udp_in_counters(const struct udp_in *in);
-
-/* Sending single packets: one thread's. */
-struct udp_out;
-
-struct udp_out_counters {       /* written by the owner, read by any thread */
-	_Atomic uint64_t sent;      /* datagrams the kernel took */
-	_Atomic uint64_t failed;    /* datagrams it refused, too_large and full among them */
-	_Atomic uint64_t too_large; /* EMSGSIZE: beyond the interface's MTU (or the path's) */
-	_Atomic uint64_t full;      /* EAGAIN: the socket's buffer was full; the rest of a batch is dropped */
-};
-
-/* Send on u packets of pool, both of which outlive it. NULL without memory. */
-struct udp_out *udp_out_new(struct udp *u, struct pkt_pool *pool);
-/* What is still queued is not sent; its packets go back to the pool. */
-void udp_out_free(struct udp_out *out);
-/* Queue k for `to` and take it over: it goes back to the pool when it was sent or refused. Flushes by itself
- * when the batch is full. */
-void udp_out_put(struct udp_out *out, struct pkt *k, const struct addr *to);
-/* Send all that is queued. A datagram that is refused (MTU, no route) costs only itself. Returns how many of
- * the batch were refused. */
-size_t udp_out_flush(struct udp_out *out);
-/* Datagrams that are queued now. */
-size_t udp_out_queued(const struct udp_out *out);
-const struct udp_out_counters *udp_out_counters(const struct udp_out *out);

@@ -69,7 +69,7 @@ static void lay_out(struct udp_reader *r, bool gro)
 	}
 }
 
-/* Switch GRO for this socket; a reader of single packets must not get bursts. */
+/* Switch GRO for this socket: who reads it without a reader must not get bursts. */
 static bool set_gro(struct udp *u, int value)
 {
 	return setsockopt(u->fd, SOL_UDP, UDP_GRO, &value, sizeof(value)) == 0;
