@@ -33,19 +33,18 @@ class Way:
     def prepare(self):
         """Ready to be measured, or Failed."""
 
-    def roles(self):
+    def roles(self, _measure):
         """{role: [pid…]} of the processes that carry this way's packets."""
         return {}
 
     def facts(self):
         return {"mtu": self.mtu}
 
-    def changed(self):
-        """What was not the same way any more at the end of a measurement; None when all was."""
+    def before(self):
+        """Counters that after() looks at."""
 
-    def sample_facts(self):
-        """Of each measurement."""
-        return {}
+    def after(self, sample):
+        """Adds to a sample what else is known of it; Failed when it did not go this way."""
 
     def end(self):
         """Ends what prepare() started."""
@@ -84,22 +83,40 @@ class Tunnel(Way):
         if self.second:
             self.net.tunnel(self.second, self.hops)
 
-    def changed(self):
-        """Under overload a client may take its path for dead and move to the other one."""
-        before, (_, path) = self.path, self.net.primary(self.host)
+    def counters(self):
+        """Of the client and the hosts of its path: drops by reason, and the client's inner bytes."""
+        status, path = self.net.primary(self.host)
         if not path or len(path) != self.hops:
-            raise traffic.Failed(f"the tunnel is down after the measurement (it had {' '.join(before)})")
+            raise traffic.Failed(f"the tunnel is down (its path was {' '.join(self.path)})")
         self.path = path
-        return None if path == before else f"path changed from {' '.join(before)} to {' '.join(path)}"
+        return {"bytes": status["bytes"], "drops": {self.host: status["drops"],
+                                                    **{host: self.net.drops(host) for host in path}}}
 
-    def roles(self):
+    def before(self):
+        self.last = self.counters()
+        self.path_before = self.path
+
+    def after(self, sample):
+        """Under overload a client may take its path for dead and move to the other one: told, no failure."""
+        now = self.counters()
+        sample.update(path=self.path_before, relays_on_path=self.hops - 1, drops=grown(
+            {f"{host} {name}": count for host, names in now["drops"].items() for name, count in names.items()},
+            {f"{host} {name}": count for host, names in self.last["drops"].items() for name, count in names.items()}))
+        if self.path != self.path_before:
+            sample["changed"] = f"path changed from {' '.join(self.path_before)} to {' '.join(self.path)}"
+        carried = grown(now["bytes"], self.last["bytes"])
+        sample["inner_bytes"] = {name: carried.get(name, 0) for name in ("up", "down")}
+        arrived = sample.get("own_bytes", sample.get("bytes", 0))
+        if sum(carried.values()) < arrived:
+            raise traffic.Failed(f"{arrived} bytes arrived, but only {sum(carried.values())} went through "
+                                 "the tunnel")
+
+    def roles(self, measure):
         """Relays are all of the network, whichever of them the path has."""
         relays = [one["host"] for one in self.net.info["relays"]] if self.hops > 1 else []
-        return {"client": [self.net.daemon_pid(self.host)], "exit": [self.net.daemon_pid(self.path[-1])],
+        clients = [self.host, self.second] if measure == "clients" else [self.host]
+        return {"client": [self.net.daemon_pid(host) for host in clients], "exit": [self.net.daemon_pid(self.path[-1])],
                 **({"relays": [self.net.daemon_pid(host) for host in relays]} if relays else {})}
-
-    def sample_facts(self):
-        return {"path": self.path, "relays_on_path": self.hops - 1}
 
     def facts(self):
         return {"mtu": self.mtu, "hops": self.hops, "path": self.path, "engine": self.status.get("engine"),
@@ -107,6 +124,11 @@ class Tunnel(Way):
 
     def pair_hosts(self, name):
         return [self.host, self.second if name == "clients" else self.host]
+
+
+def grown(now, before):
+    """How much each counter grew; those that did not are left out."""
+    return {name: count - before.get(name, 0) for name, count in now.items() if count != before.get(name, 0)}
 
 
 def offloads(net, host, interface):

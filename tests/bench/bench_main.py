@@ -65,9 +65,11 @@ class Bench:
     def make_ways(self):
         hops = self.args.hops if self.wants("hops") else []
         clients = [f"client{i}" for i in range(1, len(hops) + 3)]
-        pair = "clients" in self.args.measures
+        pair = 0
+        if hops and "clients" in self.args.measures:
+            pair = 3 if 3 in hops else hops[0]
         for host, number in zip(clients, hops):
-            self.ways.append(Tunnel(self.net, host, number, clients[-1] if pair and number == hops[0] else None))
+            self.ways.append(Tunnel(self.net, host, number, clients[-1] if number == pair else None))
         if self.wants("none"):
             self.ways.insert(len(self.ways) and 1, NoTunnel(self.net, clients[-2]))
         wireguard = WireGuardNet(self.net)
@@ -107,22 +109,21 @@ class Bench:
         key = (way.name, measure, direction)
         if key in self.dead:
             return
-        window = bench_cpu.Window(self.strangers, way.roles())
+        window = bench_cpu.Window(self.strangers, way.roles(measure))
         try:
+            way.before()
             seconds = self.args.udp_seconds if measure.startswith("udp") else self.args.seconds
             sample = way.measure(measure, direction, seconds, window, self.blaster)
-            changed = way.changed()
             if "died" in window.result:
                 raise Failed(f"the daemon of {window.result['died']} died")
+            way.after(sample)
         except Failed as why:
             self.dead.add(key)
             self.fail(" ".join(key), why)
             return
         sample["cpu"] = window.result
-        sample.update(way.sample_facts())
-        if changed:
-            sample["changed"] = changed
-            self.notes.append(f"{' '.join(key)}: {changed}")
+        if "changed" in sample:
+            self.notes.append(f"{' '.join(key)}: {sample['changed']}")
         self.samples.setdefault(key, []).append(sample)
         if self.args.verbose:
             row = bench_report.derived(sample)
@@ -194,10 +195,10 @@ class Bench:
             print(f"{name}: " + ", ".join(f"{feature} {word}" for feature, word in features.items()))
         print(f"medians of {self.args.runs} rounds of {self.args.seconds:g} s each, all in the same "
               f"{report['took_s']:.0f} s")
-        for line in bench_report.tables(report["results"], [way.name for way in self.ways]):
-            print(line)
-        if self.args.check:
-            print("\n".join(bench_report.check_lines(report["figures"])))
+        lines = bench_report.tables(report["results"], [way.name for way in self.ways])
+        lines += bench_report.drop_lines(report["samples"])
+        lines += bench_report.check_lines(report["figures"]) if self.args.check else []
+        print("\n".join(lines))
         for note in report["notes"]:
             print(f"\nnote: {note}")
         for failure in report["failures"]:

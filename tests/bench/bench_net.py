@@ -16,6 +16,7 @@ PROGRAMS = ("sispopnetd", "sispopnet-vpn", "sispopnet-relay", "sispopnet-authori
 GENERATORS = ("udp_blast", "echo_times")
 DAEMON_PID_FILES = {"client": "sispopnetd.pid", "relay": "relay.pid", "exit": "relay.pid"}
 UP_SECONDS = 30
+SESSIONS_MOST = 40
 POLL_SECONDS = 0.02
 
 
@@ -101,6 +102,7 @@ class Net:
         self.prefix, self.args, self.say = args.prefix, args, say
         self.build = os.environ.get("SISPOPNET_BUILD", os.path.join(TOP, "build"))
         self.dir = os.path.join(RUNTIME, args.prefix)
+        self.token = os.path.join(self.dir, "bench.token")
         self.info = None
         self.children = contextlib.ExitStack()
         self.offloads = {}
@@ -147,6 +149,7 @@ class Net:
                      for value in getattr(self.args, name) for word in ("--" + name.replace("_", "-"), value)]
             self.testnet("up", "--relays", str(relays), "--exits", "1", "--clients", str(clients), *words)
             self.no_bridge_filter()
+            self.make_token()
             with open(os.path.join(self.dir, "bench.json"), "w", encoding="utf-8") as file:
                 json.dump(plan, file)
         with open(os.path.join(self.dir, "info.json"), encoding="utf-8") as file:
@@ -171,6 +174,14 @@ class Net:
                     return False
             return True
         return False
+
+    def make_token(self):
+        """One token for all clients: that of the test network is good for few sessions."""
+        host = "exit1"
+        text = self.run(host, self.program("sispopnet-relay"), "token", "add", "bench", "--max-sessions",
+                        SESSIONS_MOST, "--config", os.path.join(self.dir, host, "relay.ini"))
+        with open(os.open(self.token, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
+            file.write(text)
 
     def no_bridge_filter(self):
         """The wires are wires: their bridges show no packet to netfilter."""
@@ -268,6 +279,12 @@ class Net:
             return status, None
         return status, [self.host_of(hop["address"]) for hop in paths[0]["hops"]]
 
+    def drops(self, host):
+        """What a relay or exit refused since it started, by reason."""
+        text = self.run(host, self.program("sispopnet-relay"), "status", "--json", "--config",
+                        os.path.join(self.dir, host, "relay.ini"), what="sispopnet-relay status")
+        return json.loads(text)["drops"]
+
     def host_of(self, address):
         for host in self.info["relays"] + self.info["exits"]:
             if address in (host["address4"], host.get("wan4"), host["address6"], host.get("wan6")):
@@ -281,11 +298,7 @@ class Net:
             return status, path
         if status["state"] != "off":
             self.vpn(client, "--down")
-        where = self.info["exits"][0]
-        token = os.path.join(self.dir, "bench.token")
-        with open(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
-            file.write(where["token"] + "\n")
-        self.vpn(client, "--up", "--exit", where["name"], "--token-file", token, "--hops", hops,
+        self.vpn(client, "--up", "--exit", self.info["exits"][0]["name"], "--token-file", self.token, "--hops", hops,
                  "--timeout", UP_SECONDS)
         status, path = self.primary(client)
         if not path or len(path) != hops:

@@ -1,10 +1,12 @@
 """tests/bench/bench_report.py - from samples to medians, and the tables on the terminal."""
+import collections
 import statistics
 
 from bench_cpu import CORES
 from bench_traffic import percentile
 
 GB = 1e9
+DROPS_SHOWN = 4
 
 
 def derived(sample):
@@ -148,6 +150,19 @@ def tables(results, names):
         [["each hop more, CPU s/GB", *both("slope", "s_per_gb", 2)("hops")],
          ["1 hop over wireguard-go, times", *both("over-wireguard-go", "ratio", 1)("1 hop")]])
     return lines
+
+
+def drop_lines(samples):
+    """What our daemons refused, all rounds of a measurement together; the most frequent reasons."""
+    rows = []
+    for sample in samples:
+        sums = collections.Counter()
+        for run in sample["runs"]:
+            sums.update(run.get("drops", {}))
+        if sums:
+            rows.append([f"{sample['way']} {sample['measure']} {sample['direction']}",
+                         ", ".join(f"{name} {count}" for name, count in sums.most_common(DROPS_SHOWN))])
+    return table("drops", ("", ""), rows)
 
 
 def check_lines(rows):

@@ -167,9 +167,9 @@ class Tor(Way):
         return {"bytes": size, "seconds": took, "gbit_per_s": size * 8 / took / 1e9,
                 "generator_cpu_s": cpu + sum(process_seconds(self.source.pid)) - before}
 
-    def roles(self):
+    def roles(self, _measure):
         relays = [self.children[host].pid for host in ("tora", "torg", "torm")]
         return {"client": [self.children["torc"].pid], "relays": relays, "exit": [self.children["torx"].pid]}
 
-    def sample_facts(self):
-        return {"relays_on_path": self.hops - 1}
+    def after(self, sample):
+        sample["relays_on_path"] = self.hops - 1

@@ -129,7 +129,8 @@ def pair(net, hosts, direction, seconds, window):
                 one.begin(stack)
             got = [one.result() for one in both]
         rates = [one["gbit_per_s"] for one in got]
-        return {"bytes": sum(one["bytes"] for one in got), "seconds": max(one["seconds"] for one in got),
+        own = [one["bytes"] for one, host in zip(got, hosts) if host == hosts[0]]
+        return {"bytes": sum(one["bytes"] for one in got), "own_bytes": sum(own), "seconds": max(one["seconds"] for one in got),
                 "gbit_per_s": sum(rates), "each": rates, "ratio": min(rates) / max(rates),
                 "generator_cpu_s": sum(one["generator_cpu_s"] for one in got)}
 

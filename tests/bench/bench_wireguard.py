@@ -119,12 +119,22 @@ class WireGuard(Way):
         self.wireguard.make()
         self.net.run(self.host, "ping", "-n", "-q", "-c", 1, "-w", START_SECONDS, self.net.web)
 
-    def roles(self):
+    def roles(self, _measure):
         relays = {"relays": self.wireguard.pids("wgg") + self.wireguard.pids("wgm")} if self.hops > 1 else {}
         return {"client": self.wireguard.pids(self.host), "exit": self.wireguard.pids("wgx"), **relays}
 
-    def sample_facts(self):
-        return {"relays_on_path": self.hops - 1}
+    def carried(self):
+        """Inner bytes of the client's innermost interface, both directions."""
+        name = self.wireguard.device(self.host, "a" if self.hops == 1 else "c")
+        return sum(int(word) for word in self.wireguard.wg("show", name, "transfer").split()[1:])
+
+    def before(self):
+        self.last = self.carried()
+
+    def after(self, sample):
+        sample["relays_on_path"] = self.hops - 1
+        if self.carried() - self.last < sample.get("bytes", 0):
+            raise Failed("what arrived did not go through wireguard-go")
 
     def end(self):
         self.wireguard.end()
