@@ -67,8 +67,8 @@ static int set_dns(struct client *c, const struct carrier *k, char *err)
 static int host_first_up(struct client *c, const struct carrier *k, char *err)
 {
 	struct host_client h;
-	int r = tun_open_offloads(c->config.interface, engine_workers(c->engine),
-				  OFFLOAD_ALL & ~c->config.offloads_off, &c->tun, err);
+	int r = tun_open(c->config.interface, engine_workers(c->engine),
+			 OFFLOAD_ALL & ~c->config.offloads_off, &c->tun, err);
 
 	c->is_tracked = false;
 	h = tunnel_host_settings(c, &k->ranges, &k->grant, k->mtu);

@@ -9,6 +9,7 @@
 #include "engine/engine_internal.h"
 #include "tun/device.h"
 #include "tun/frame.h"
+#include "tun/plain.h"
 #include "tun/split.h"
 
 /* --- packets --- */

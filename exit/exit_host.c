@@ -58,7 +58,7 @@ int exit_host_up(struct exit *x, unsigned queues, char err[EXIT_ERROR_BYTES])
 	if (!e)
 		e = host_exit_check(x->host, &h, err);
 	if (!e)
-		e = tun_open_offloads(x->settings.interface, queues, OFFLOAD_ALL & ~x->settings.offloads_off, &x->tun, err);
+		e = tun_open(x->settings.interface, queues, OFFLOAD_ALL & ~x->settings.offloads_off, &x->tun, err);
 	if (!e)
 		e = host_exit_up(x->host, &h, err);
 	if (e)

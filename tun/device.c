@@ -6,16 +6,16 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <linux/virtio_net.h>
+#include <net/if.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-#include "base/bytes.h"
 #include "base/offload.h"
 #include "tun/checksum.h"
-#include "tun/ip.h"
 #include "tun/split.h"
 
 #define TUN_PATH "/dev/net/tun"
@@ -33,7 +33,6 @@ struct tun {
 };
 
 _Static_assert(sizeof(struct virtio_net_hdr) == TUN_VNET_BYTES, "the kernel's default header");
-_Static_assert(PKT_HEADROOM >= TUN_VNET_BYTES, "the header is read into the headroom");
 
 static int __attribute__((format(printf, 3, 4))) fail(char *err, int code, const char *fmt, ...)
 {
@@ -136,13 +135,7 @@ static unsigned ask_offloads(int fd, unsigned offloads)
 	return offloads;
 }
 
-int tun_open(const char *name, unsigned queues, bool checksum, struct tun **ret, char *err)
-{
-	return tun_open_offloads(name, queues, checksum ? OFFLOAD_CSUM : 0, ret, err);
-}
-
-int tun_open_offloads(const char *name, unsigned queues, unsigned offloads, struct tun **ret,
-		      char *err)
+int tun_open(const char *name, unsigned queues, unsigned offloads, struct tun **ret, char *err)
 {
 	if (!name_is_ok(name))
 		return fail(err, -EINVAL,
@@ -197,92 +190,10 @@ int tun_fd(const struct tun *t, unsigned queue)
 	return t->fd[queue];
 }
 
-bool tun_has_checksum_offload(const struct tun *t)
-{
-	return (t->offloads & OFFLOAD_CSUM) != 0;
-}
-
 unsigned tun_offloads(const struct tun *t)
 {
 	return t->offloads;
 }
-
-/* The kernel left a checksum open: keep it so where a plain of type 3 can carry it, else complete
- * it. */
-static int take_open_checksum(struct pkt *k, const struct virtio_net_hdr *h)
-{
-	size_t start = h->csum_start;
-	size_t at = start + h->csum_offset;
-	if (start >= k->len || at + 2 > k->len)
-		return -EBADMSG;
-	struct ip_view v;
-	if (ip_parse(k->data, k->len, &v) == 0 && v.len == k->len && v.l4_offset == start &&
-	    ip_open_checksum_at(&v) == at) {
-		k->flags |= TUN_PKT_CSUM_OPEN;
-		return 0;
-	}
-	checksum_close(k->data, k->len, start, at);
-	return 0;
-}
-
-int tun_read(struct tun *t, unsigned queue, struct pkt *k)
-{
-	uint8_t *at = k->room + PKT_HEADROOM - TUN_VNET_BYTES;
-	size_t room = k->room_bytes - (size_t)(at - k->room);
-	ssize_t n = read(tun_fd(t, queue), at, room);
-	if (n < 0)
-		return -errno;
-	if ((size_t)n >= room) /* the kernel cuts what does not fit and says the room's size */
-		return -EMSGSIZE;
-	struct virtio_net_hdr h;
-	if ((size_t)n <= sizeof(h))
-		return -EBADMSG;
-	memcpy(&h, at, sizeof(h));
-	if (h.gso_type != VIRTIO_NET_HDR_GSO_NONE)
-		return -EBADMSG;
-	k->data = k->room + PKT_HEADROOM;
-	k->len = (uint32_t)((size_t)n - sizeof(h));
-	k->flags &= ~TUN_PKT_CSUM_OPEN;
-	if (h.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
-		return take_open_checksum(k, &h);
-	return 0;
-}
-
-/* Say in the header where the kernel finds the open checksum, or complete it when it takes none. */
-static int give_open_checksum(const struct tun *t, struct pkt *k, struct virtio_net_hdr *h)
-{
-	struct ip_view v;
-	if (ip_parse(k->data, k->len, &v) != 0 || ip_open_checksum_at(&v) == 0)
-		return -EINVAL;
-	if (!tun_has_checksum_offload(t)) {
-		checksum_complete(k->data, &v);
-		k->flags &= ~TUN_PKT_CSUM_OPEN;
-		return 0;
-	}
-	h->flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
-	h->csum_start = v.l4_offset;
-	h->csum_offset = (uint16_t)(ip_open_checksum_at(&v) - v.l4_offset);
-	return 0;
-}
-
-int tun_write(struct tun *t, unsigned queue, struct pkt *k)
-{
-	assert(pkt_headroom(k) >= TUN_VNET_BYTES);
-	struct virtio_net_hdr h;
-	memset(&h, 0, sizeof(h));
-	h.gso_type = VIRTIO_NET_HDR_GSO_NONE;
-	if (k->flags & TUN_PKT_CSUM_OPEN) {
-		int rc = give_open_checksum(t, k, &h);
-		if (rc < 0)
-			return rc;
-	}
-	uint8_t *at = k->data - sizeof(h);
-	memcpy(at, &h, sizeof(h));
-	ssize_t n = write(tun_fd(t, queue), at, k->len + sizeof(h));
-	return n < 0 ? -errno : 0;
-}
-
-/* --- frames --- */
 
 int tun_read_frame(struct tun *t, unsigned queue, uint8_t *buf, size_t room, struct tun_frame *ret)
 {
@@ -315,7 +226,7 @@ int tun_write_iov(struct tun *t, unsigned queue, const struct virtio_net_hdr *h,
 {
 	assert(n >= 2);
 	struct virtio_net_hdr mine = *h;
-	if ((h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) && !tun_has_checksum_offload(t)) {
+	if ((h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) && !(t->offloads & OFFLOAD_CSUM)) {
 		int rc = complete_slice(&mine, iov + 1, n - 1);
 		if (rc < 0)
 			return rc;

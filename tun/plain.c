@@ -4,7 +4,6 @@
 #include <errno.h>
 #include "base/bytes.h"
 #include "tun/checksum.h"
-#include "tun/device.h"
 
 void plain_from_packet(struct pkt *k, const struct ip_view *v)
 {

@@ -9,6 +9,12 @@
 #include "base/plain_type.h"
 #include "tun/ip.h"
 
+/* In pkt.flags: the packet is an unfragmented TCP or UDP packet without IPv6 extension headers, and
+ * its checksum field holds the folded, not complemented sum of its pseudo-header: whoever sends it
+ * on completes it (virtio-net's "needs checksum"; checksum_complete() in tun/checksum.h does so in
+ * software). */
+#define TUN_PKT_CSUM_OPEN (1u << 0)
+
 /* Turn the inner packet in k (data, len >= v->len, TUN_PKT_CSUM_OPEN or not; v from ip_parse() of
  * it) into a plain: one type byte is put before it, len becomes 1 + v->len (what followed is cut
  * off), the flag is cleared. An open checksum gives type 3 and a zeroed field. k needs 1 byte of

@@ -557,7 +557,7 @@ def tun_tells_what_goes_wrong(lab):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     s.sendto(b"x" * 3000, ("192.0.2.1", 9))
     s.sendto(b"good", ("192.0.2.1", 9))
-    d.refused("read", 90)  # longer than a packet holds
+    assert d.ok("read")[-1].split()[2].endswith(b"x".hex() * 3000), "whole, however long"
     line = d.ok("read")[-1].split()
     assert line[1] == "0" and line[2].endswith(b"good".hex()), "complete without offload"
     sh("ip link del sisp0")
@@ -568,7 +568,6 @@ def tun_tells_what_goes_wrong(lab):
        "ip route add 192.0.2.0/24 dev sisp0")
     s.sendto(b"good", ("192.0.2.1", 9))
     assert d.ok("read")[-1].split()[1] == "1", "left open with offload"
-    d.refused("send-open 450000140000400000402f0000000000000000000", 22)
     d.ok("untun")
     d.close()
     s.close()

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/offload.h"
 #include "routing/dns.h"
 #include "routing/host.h"
 #include "routing/journal.h"
@@ -31,7 +32,6 @@
 struct driver {
 	struct host *host;
 	struct tun *tun;
-	struct pkt_pool *pool;
 	struct netinfo_watch *watch;
 	struct addr own4, own6;
 	struct prefix ranges[WORDS_MAX];
@@ -161,14 +161,23 @@ static int do_undns(struct driver *d)
 
 static int do_send(struct driver *d)
 {
-	struct pkt *k = pkt_get(d->pool);
+	uint8_t packet[2048];
+	struct iovec iov[2] = {[1] = {.iov_base = packet}};
+	struct virtio_net_hdr h = {.gso_type = VIRTIO_NET_HDR_GSO_NONE};
+	struct ip_view v;
 	const char *hex = d->word[1];
-	for (unsigned byte; sscanf(hex, "%2x", &byte) == 1; hex += 2)
-		k->data[k->len++] = (uint8_t)byte;
-	if (strcmp(d->word[0], "send-open") == 0)
-		k->flags |= TUN_PKT_CSUM_OPEN;
-	int rc = tun_write(d->tun, 0, k);
-	pkt_put(d->pool, k);
+	size_t n = 0;
+	for (unsigned byte; n < sizeof(packet) && sscanf(hex, "%2x", &byte) == 1; hex += 2)
+		packet[n++] = (uint8_t)byte;
+	if (strcmp(d->word[0], "send-open") == 0) {
+		if (ip_parse(packet, n, &v) != 0 || ip_open_checksum_at(&v) == 0)
+			exit(2);
+		h.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+		h.csum_start = v.l4_offset;
+		h.csum_offset = (uint16_t)(ip_open_checksum_at(&v) - v.l4_offset);
+	}
+	iov[1].iov_len = n;
+	int rc = tun_write_iov(d->tun, 0, &h, iov, 2);
 	snprintf(d->err, sizeof(d->err), "%s", strerror(-rc));
 	return rc;
 }
@@ -176,16 +185,17 @@ static int do_send(struct driver *d)
 static int do_read(struct driver *d)
 {
 	struct pollfd p = {.fd = tun_fd(d->tun, 0), .events = POLLIN};
-	struct pkt *k = pkt_get(d->pool);
-	int rc = poll(&p, 1, READ_TIMEOUT_MS) == 1 ? tun_read(d->tun, 0, k) : -ETIMEDOUT;
+	static uint8_t buf[TUN_FRAME_ROOM];
+	struct tun_frame f;
+	int rc = poll(&p, 1, READ_TIMEOUT_MS) == 1 ? tun_read_frame(d->tun, 0, buf, sizeof(buf), &f)
+						   : -ETIMEDOUT;
 	snprintf(d->err, sizeof(d->err), "%s", strerror(-rc));
 	if (rc == 0) {
-		printf("packet %d ", (k->flags & TUN_PKT_CSUM_OPEN) != 0);
-		for (uint32_t i = 0; i < k->len; i++)
-			printf("%02x", k->data[i]);
+		printf("packet %d ", f.csum_open);
+		for (uint32_t i = 0; i < f.len; i++)
+			printf("%02x", f.data[i]);
 		printf("\n");
 	}
-	pkt_put(d->pool, k);
 	return rc;
 }
 
@@ -218,8 +228,9 @@ static int do_direct(struct driver *d)
 static int do_tun(struct driver *d)
 {
 	bool offload = d->n < 4 || strcmp(d->word[3], "whole") != 0;
-	int rc = tun_open(d->word[1], (unsigned)atoi(d->word[2]), offload, &d->tun, d->err);
-	return rc < 0 ? rc : tun_has_checksum_offload(d->tun);
+	int rc = tun_open(d->word[1], (unsigned)atoi(d->word[2]), offload ? OFFLOAD_CSUM : 0,
+			  &d->tun, d->err);
+	return rc < 0 ? rc : (tun_offloads(d->tun) & OFFLOAD_CSUM) != 0;
 }
 
 static int do_untun(struct driver *d)
@@ -321,17 +332,15 @@ static void run(struct driver *d, char *line)
 
 int main(int argc, char **argv)
 {
-	struct driver d = {.pool = pkt_pool_new(16)};
+	struct driver d = {.n = 0};
 	char *line = NULL;
 	size_t room = 0;
-	if (argc != 2 || !d.pool)
+	if (argc != 2)
 		return 2;
 	int rc = host_open(argv[1], &d.host, d.err);
 	answer(&d, rc);
-	if (rc < 0) {
-		pkt_pool_free(d.pool);
+	if (rc < 0)
 		return 1;
-	}
 	journal_on_line(host_journal(d.host), on_hook, &d);
 	while (getline(&line, &room, stdin) > 0)
 		run(&d, line);
@@ -339,6 +348,5 @@ int main(int argc, char **argv)
 	netinfo_watch_close(d.watch);
 	tun_close(d.tun);
 	host_close(d.host);
-	pkt_pool_free(d.pool);
 	return 0;
 }

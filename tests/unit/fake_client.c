@@ -291,7 +291,7 @@ int netinfo_direct_prefixes(const char *except, struct prefix *ret, size_t max, 
 	return 0;
 }
 
-int tun_open_offloads(const char *name, unsigned queues, unsigned offloads, struct tun **ret, char *err)
+int tun_open(const char *name, unsigned queues, unsigned offloads, struct tun **ret, char *err)
 {
 	(void)name, (void)queues, (void)offloads;
 	must(!fake->tun_is_open);
