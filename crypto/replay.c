@@ -16,6 +16,11 @@ void replay_init(struct replay *w)
 	memset(w, 0, sizeof(*w));
 }
 
+bool replay_started(const struct replay *w)
+{
+	return w->newest != 0;
+}
+
 /* How far ctr lies ahead of newest, mod 2^56; HALF_RING and more mean behind. */
 static uint64_t ahead_of(const struct replay *w, uint64_t ctr)
 {
@@ -29,7 +34,7 @@ static uint64_t bit_of(uint64_t extended)
 
 enum replay_verdict replay_check(const struct replay *w, uint64_t ctr)
 {
-	if (!w->started)
+	if (!replay_started(w))
 		return REPLAY_NEW;
 	uint64_t ahead = ahead_of(w, ctr);
 	if (ahead > 0 && ahead < HALF_RING)
@@ -54,10 +59,9 @@ static void advance(struct replay *w, uint64_t extended)
 
 void replay_mark(struct replay *w, uint64_t ctr)
 {
-	if (!w->started) {
-		w->started = true;
-		w->newest = (ctr & COUNTER_MASK) + COUNTER_MASK + 1; /* room to look back */
-	}
+	if (!replay_started(w))
+		w->newest =
+			(ctr & COUNTER_MASK) + COUNTER_MASK + 1; /* room to look back; never 0 */
 	uint64_t ahead = ahead_of(w, ctr), extended = w->newest + ahead;
 	if (ahead < HALF_RING)
 		advance(w, extended);

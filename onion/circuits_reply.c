@@ -9,7 +9,6 @@
 #include <string.h>
 
 #define COUNTER_START_MASK ((UINT64_C(1) << 47) - 1) /* counters start at a random 47-bit value */
-#define KEY_ALIGN	   64
 
 void circuits_keep_reply(struct circuits *s, struct build *b)
 {
@@ -74,15 +73,6 @@ void circuits_refuse(struct circuits *s, struct record *r, enum build_status sta
 
 /* circuits */
 
-static struct circuit *circuit_alloc(void)
-{
-	size_t n = (sizeof(struct circuit) + KEY_ALIGN - 1) / KEY_ALIGN * KEY_ALIGN;
-	struct circuit *c = aligned_alloc(KEY_ALIGN, n);
-	if (c)
-		memset(c, 0, sizeof(*c));
-	return c;
-}
-
 static void set_forward(struct circuit *c, const struct record *r, const struct path_keys *k,
 			uint32_t out_id)
 {
@@ -122,6 +112,8 @@ static void set_end(struct circuits *s, struct circuit *c, const struct record *
 	c->back_link = link_data_of(r->back->link);
 	c->back_id = r->back_id;
 	c->db = k->db;
+	atomic_init(&c->full_dgram, DATAGRAM_FULL_LEAST);
+	atomic_init(&c->padding, PAD_BUCKET);
 	c->sealed_first = rng_u64(s->cfg.env->rng) & COUNTER_START_MASK;
 	atomic_init(&c->sealed, c->sealed_first);
 }
@@ -134,9 +126,6 @@ static void fill_circuit(struct circuits *s, struct record *r, const struct path
 	c->last = !r->next;
 	aead_key_init(&c->kf, s->cfg.env->aead, k->kf, k->ivf);
 	aead_key_init(&c->kb, s->cfg.env->aead, k->kb, k->ivb);
-	atomic_init(&c->full_dgram, DATAGRAM_FULL_LEAST);
-	atomic_init(&c->padding, PAD_BUCKET);
-	atomic_init(&c->last_rx, s->now);
 	set_forward(c, r, k, out_id);
 	if (c->last)
 		set_end(s, c, r, k);
@@ -154,7 +143,7 @@ static void go_live(struct circuits *s, struct record *r)
 	slots_publish(t, r->forward_id, &r->c->forward.slot);
 	circuits_set_state(s, r, RECORD_LIVE);
 	r->idle_since = s->now;
-	r->idle_count = r->c->sealed_first;
+	r->idle_count = r->c->last ? r->c->sealed_first : 0;
 	circuits_set_live_timer(s, r);
 	send_reply(s, r);
 }
@@ -180,7 +169,7 @@ static bool make_circuit(struct circuits *s, struct record *r, uint32_t out_id, 
 			 uint8_t ret_res[32])
 {
 	struct path_keys keys;
-	r->c = circuit_alloc();
+	r->c = calloc(1, sizeof(*r->c));
 	if (!r->c) {
 		circuits_drop(s, DROP_NO_MEMORY);
 		if (r->next)

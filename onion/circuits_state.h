@@ -43,12 +43,12 @@ struct build {
 };
 
 struct record {
-	enum record_state state;
 	TAILQ_ENTRY(record) all;
 	TAILQ_ENTRY(record) by_back_link, by_next_link;
 	struct heap_node timer;
 	struct link_use *back; /* towards the client */
 	struct link_use *next; /* NULL: none, or not yet */
+	enum record_state state;
 	uint32_t back_id;        /* circuit id towards the client, chosen there */
 	uint32_t forward_id;     /* ours, for the link `back`; 0: none */
 	uint32_t backward_id;    /* ours, for the link `next`; 0: none */
@@ -60,6 +60,8 @@ struct record {
 	uint64_t idle_count;     /* datagrams, the last time that somebody looked */
 	nsec_t idle_since;
 };
+
+_Static_assert(sizeof(struct circuit) + sizeof(struct record) <= 3400, "100,000 circuits in 350 MB, tables included");
 
 TAILQ_HEAD(record_list, record);
 TAILQ_HEAD(build_list, build);

@@ -12,8 +12,8 @@
 static uint64_t traffic(const struct circuit *c)
 {
 	uint64_t n = atomic_load_explicit(&c->forward.count, memory_order_relaxed);
-	n += atomic_load_explicit(&c->backward.count, memory_order_relaxed);
-	return n + atomic_load_explicit(&c->sealed, memory_order_relaxed);
+	return n + atomic_load_explicit(c->last ? &c->sealed : &c->backward.count,
+					memory_order_relaxed);
 }
 
 /* Idle: as many datagrams as at the last look, and that was CIRCUIT_IDLE_SECONDS ago or more. */

@@ -57,30 +57,31 @@ struct hop_dir {
 	const struct aead_key *key; /* kf or kb of this hop; NULL for HOP_END_BACKWARD */
 	uint64_t offset;            /* df_i or db_i */
 	void *owner;                /* struct circuit or struct path_data */
-	/* Below: the in-link's owner worker alone. */
+	/* Below: written by the in-link's owner worker alone. */
 	struct replay window;
-	uint64_t packets;         /* served under the key */
-	_Atomic uint64_t bytes;   /* bodies that verified */
-	_Atomic uint64_t count;
+	_Atomic uint64_t count; /* packets that the key served */
 };
 
-/* A relay's share of a path. Allocated by circuits.c. */
+/* A relay's share of a path. Allocated by circuits.c. A relay holds up to 256 K of them: 3,248 B each. */
 struct circuit {
-	struct hop_dir forward;  /* id chosen by us for the link from the client's side */
-	struct hop_dir backward; /* id chosen by us for the link to the next hop; unused at the last hop */
 	struct aead_key kf, kb;
+	struct hop_dir forward; /* id chosen by us for the link from the client's side */
+	union {
+		struct hop_dir backward; /* not at the last hop: id chosen by us for the link to the next hop */
+		struct {                 /* last hop only: */
+			struct link_data *back_link; /* towards the client */
+			uint32_t back_id;            /* circuit id there */
+			_Atomic uint16_t full_dgram; /* one of datagram_full_sizes: what the client proved
+						      * (docs/PROTOCOL.md) */
+			_Atomic uint8_t padding;     /* enum padding, as the client asked */
+			uint64_t db;
+			uint64_t sealed_first;   /* the counter's random start */
+			_Atomic uint64_t sealed; /* next counter to seal with */
+			_Atomic(void *) session; /* the exit's struct session once granted or bound; else NULL */
+		};
+	};
 	bool last;
-	/* last hop only: */
-	struct link_data *back_link;       /* towards the client */
-	uint32_t back_id;                  /* circuit id there */
-	uint64_t db;
-	uint64_t sealed_first;             /* the counter's random start */
-	_Atomic uint64_t sealed;           /* next counter to seal with */
-	_Atomic uint16_t full_dgram;       /* one of datagram_full_sizes: what the client proved (docs/PROTOCOL.md) */
-	_Atomic uint8_t padding;           /* enum padding, as the client asked */
-	_Atomic(void *) session;           /* the exit's struct session once granted or bound; else NULL */
-	_Atomic nsec_t last_rx;
-	void *control;                     /* circuits.c's record; the control thread's alone */
+	void *control; /* circuits.c's record; the control thread's alone */
 };
 
 /* A path as the client's workers see it. Allocated by path.c. */

@@ -62,17 +62,15 @@ static enum drop check_window(const struct replay *w, uint64_t ctr)
 	return DROP_DATA_REPLAY;
 }
 
-static void mark(struct hop_dir *dir, const struct data *k)
+static uint64_t served(const struct hop_dir *dir)
 {
-	replay_mark(&dir->window, k->seen);
-	dir->packets++;
+	return atomic_load_explicit(&dir->count, memory_order_relaxed);
 }
 
-/* For counters that one thread writes. */
-static void count_up(_Atomic uint64_t *n, uint64_t by)
+/* One thread writes it. */
+static void serve(struct hop_dir *dir, uint64_t n)
 {
-	uint64_t before = atomic_load_explicit(n, memory_order_relaxed);
-	atomic_store_explicit(n, before + by, memory_order_relaxed);
+	atomic_store_explicit(&dir->count, served(dir) + n, memory_order_relaxed);
 }
 
 /* ---- a run's layers ---- */
@@ -160,21 +158,12 @@ static void settle(const struct batch *b, struct run *r)
 			drop(b, why);
 			continue;
 		}
-		mark(r->dir, k);
+		replay_mark(&r->dir->window, k->seen);
 		if (kept != i)
 			r->k[kept] = *k;
 		kept++;
 	}
 	r->n = kept;
-}
-
-static void count(struct run *r)
-{
-	uint64_t bytes = 0;
-	for (size_t i = 0; i < r->n; i++)
-		bytes += r->k[i].n;
-	count_up(&r->dir->bytes, bytes);
-	count_up(&r->dir->count, r->n);
 }
 
 static struct dp_result *result(const struct batch *b, const struct data *k, enum dp_action action)
@@ -217,12 +206,10 @@ static void deliver(const struct batch *b, const struct run *r, size_t tail)
 
 static void end_forward(struct batch *b, struct run *r)
 {
-	struct circuit *c = r->dir->owner;
 	open_layer(b, r);
 	settle(b, r);
 	if (r->n == 0)
 		return;
-	dp_stamp(&c->last_rx, b->t->now);
 	if (r->dir->kind == HOP_FORWARD)
 		pass_on(b, r);
 	else
@@ -261,7 +248,7 @@ static void finish_run(struct batch *b)
 		break;
 	}
 	if (r->n > 0) {
-		count(r);
+		serve(r->dir, r->n);
 		dp_stamp(&b->link->last_rx, b->t->now);
 	}
 	r->n = 0;
@@ -304,7 +291,7 @@ static uint64_t seen_as(const struct hop_dir *dir, uint64_t ctr)
 /* Key (if all of the run verify), size, window: DROP_NONE, or why not. */
 static enum drop check(const struct run *r, const struct data *k)
 {
-	if (r->dir->packets + r->n >= KEY_PACKETS_MOST)
+	if (served(r->dir) + r->n >= KEY_PACKETS_MOST)
 		return DROP_DATA_KEY_SPENT;
 	if (!size_fits(r->dir, k))
 		return DROP_DATA_SIZE;
@@ -330,7 +317,7 @@ static void into_run(struct batch *b, struct hop_dir *dir, struct data *k)
 	}
 	/* Before it seals, so that no neighbour can have one nonce used twice. */
 	if (dir->kind == HOP_BACKWARD)
-		mark(dir, k);
+		replay_mark(&dir->window, k->seen);
 	r->k[r->n++] = *k;
 }
 

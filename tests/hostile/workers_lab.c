@@ -104,13 +104,6 @@ static void make_circuit(struct lab *l, bool last)
 	rng_bytes(&rng_system, key, sizeof(key));
 	aead_key_init(&c->kb, l->aead, key, key + 32);
 	c->last = last;
-	c->back_link = l->a;
-	c->back_id = CLIENT_CID;
-	c->db = OFFSET_B;
-	c->sealed_first = FIRST;
-	c->sealed = FIRST;
-	c->full_dgram = DATAGRAM_FULL_LEAST;
-	c->padding = PAD_NONE;
 	c->forward = (struct hop_dir){.kind = last ? HOP_END_FORWARD : HOP_FORWARD,
 				      .in = l->a,
 				      .out = last ? NULL : l->b,
@@ -119,6 +112,18 @@ static void make_circuit(struct lab *l, bool last)
 				      .key = &c->kf,
 				      .offset = OFFSET_F,
 				      .owner = c};
+	l->c = c;
+	assert_int_equal(slots_add(l->env->circuits, &c->forward.slot, &rng_system), 0);
+	if (last) {
+		c->back_link = l->a;
+		c->back_id = CLIENT_CID;
+		c->db = OFFSET_B;
+		c->sealed_first = FIRST;
+		c->sealed = FIRST;
+		c->full_dgram = DATAGRAM_FULL_LEAST;
+		c->padding = PAD_NONE;
+		return;
+	}
 	c->backward = (struct hop_dir){.kind = HOP_BACKWARD,
 				       .in = l->b,
 				       .out = l->a,
@@ -127,12 +132,7 @@ static void make_circuit(struct lab *l, bool last)
 				       .key = &c->kb,
 				       .offset = OFFSET_B,
 				       .owner = c};
-	replay_init(&c->forward.window);
-	replay_init(&c->backward.window);
-	l->c = c;
-	assert_int_equal(slots_add(l->env->circuits, &c->forward.slot, &rng_system), 0);
-	if (!last)
-		assert_int_equal(slots_add(l->env->circuits, &c->backward.slot, &rng_system), 0);
+	assert_int_equal(slots_add(l->env->circuits, &c->backward.slot, &rng_system), 0);
 }
 
 void lab_init(struct lab *l, unsigned owner_a, unsigned owner_b,

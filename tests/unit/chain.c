@@ -56,7 +56,7 @@ void chain_set_keys(struct chain *c, unsigned i, const struct path_keys *k)
 	aead_key_init(&c->path.layer[i].kf, c->aead, k->kf, k->ivf);
 	aead_key_init(&c->path.layer[i].kb, c->aead, k->kb, k->ivb);
 	c->path.layer[i].df = r->forward.offset = k->df;
-	c->path.layer[i].db = r->backward.offset = r->db = k->db;
+	c->path.layer[i].db = *(r->last ? &r->db : &r->backward.offset) = k->db;
 }
 
 static void keys_init(struct chain *c, unsigned i)
@@ -65,6 +65,7 @@ static void keys_init(struct chain *c, unsigned i)
 	rng_bytes(&c->rng, &k, sizeof(k));
 	k.df >>= 17;
 	k.db >>= 17;
+	c->circuit[i].last = i + 1 == c->hops;
 	chain_set_keys(c, i, &k);
 }
 
@@ -78,8 +79,6 @@ static void circuit_init(struct chain *c, unsigned i)
 {
 	struct circuit *r = &c->circuit[i];
 	struct party *p = &c->party[i + 1];
-	r->last = i + 1 == c->hops;
-	r->db = c->path.layer[i].db;
 	r->forward = (struct hop_dir){
 		.kind = r->last ? HOP_END_FORWARD : HOP_FORWARD,
 		.in = &c->far[i],
@@ -130,7 +129,7 @@ static void join_ids(struct chain *c)
 		struct circuit *r = &c->circuit[i];
 		uint32_t back =
 			i == 0 ? c->path.backward.slot.id : c->circuit[i - 1].backward.slot.id;
-		r->backward.out_id = r->back_id = back;
+		*(r->last ? &r->back_id : &r->backward.out_id) = back;
 		if (!r->last)
 			r->forward.out_id = c->circuit[i + 1].forward.slot.id;
 	}

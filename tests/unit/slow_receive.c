@@ -8,13 +8,6 @@ static void stamp(_Atomic nsec_t *at, nsec_t now)
 		atomic_store_explicit(at, now, memory_order_relaxed);
 }
 
-/* For counters that one thread writes. */
-static void count_up(_Atomic uint64_t *n, uint64_t by)
-{
-	uint64_t before = atomic_load_explicit(n, memory_order_relaxed);
-	atomic_store_explicit(n, before + by, memory_order_relaxed);
-}
-
 /* Write the DATA header of what goes out on l and stamp the link. */
 static void address_data(struct dp_thread *t, struct link_data *l, uint32_t circuit_id,
 			 uint64_t ctr, uint8_t *d)
@@ -61,12 +54,10 @@ static enum drop check_window(const struct replay *w, uint64_t ctr)
 	return DROP_DATA_REPLAY;
 }
 
-static void mark(struct hop_dir *dir, uint64_t ctr, size_t n)
+static void mark(struct hop_dir *dir, uint64_t ctr)
 {
 	replay_mark(&dir->window, ctr);
-	dir->packets++;
-	count_up(&dir->bytes, n);
-	count_up(&dir->count, 1);
+	atomic_fetch_add(&dir->count, 1);
 }
 
 static bool fits_out(const struct data *k)
@@ -95,9 +86,7 @@ static enum drop open_layer(struct dp_thread *t, const struct data *k)
 	uint8_t *tag = k->body + k->n - tail;
 	if (!aead_open(t->aead, dir->key, k->ctr, k->body, k->n - tail, tag))
 		return DROP_DATA_OPEN;
-	mark(dir, k->ctr, k->n);
-	struct circuit *c = dir->owner;
-	stamp(&c->last_rx, t->now);
+	mark(dir, k->ctr);
 	return DROP_NONE;
 }
 
@@ -137,7 +126,7 @@ static enum drop backward(struct dp_thread *t, const struct data *k, struct dp_r
 	enum drop why = check_window(&dir->window, k->ctr);
 	if (why != DROP_NONE)
 		return why;
-	mark(dir, k->ctr, k->n);
+	mark(dir, k->ctr);
 	uint8_t *tag = k->body + k->n - tail;
 	aead_seal(t->aead, dir->key, k->ctr, k->body, k->n - tail, tag);
 	filler_bytes(t->filler, tag + AEAD_TAG, tail - AEAD_TAG);
@@ -181,7 +170,7 @@ static enum drop end_backward(struct dp_thread *t, const struct data *k, struct 
 	size_t plain = k->n - slots;
 	if (!open_all(t, p, k, plain))
 		return DROP_DATA_OPEN;
-	mark(dir, ctr, k->n);
+	mark(dir, ctr);
 	stamp(&p->last_rx, t->now);
 	atomic_store_explicit(&p->unanswered, 0, memory_order_relaxed);
 	ret->action = DP_PLAIN;
@@ -199,7 +188,7 @@ static enum drop judge_data(struct dp_thread *t, struct link_data *l, const stru
 		return DROP_CIRCUIT_UNKNOWN;
 	if (k->dir->in != l)
 		return DROP_CIRCUIT_LINK;
-	if (k->dir->packets >= KEY_PACKETS_MOST)
+	if (k->dir->count >= KEY_PACKETS_MOST)
 		return DROP_DATA_KEY_SPENT;
 	k->ctr = h->ctr;
 	switch (k->dir->kind) {

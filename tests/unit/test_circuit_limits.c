@@ -106,16 +106,33 @@ static void ten_circuits(struct circuits_config *c)
 	c->circuits_most = 10;
 }
 
+/* A circuit that goes on to party 2. */
+static struct circuit *transit(struct around *a, uint32_t back_id)
+{
+	struct fake_build b;
+	struct fake_frame f;
+	struct build_answer answer;
+	fake_onion_through(a, &b, 2, back_id);
+	fake_give_build(a->in, &b);
+	fake_expect(a, 2, FRAME_BUILD, &f);
+	fake_play_hop(a, 2, &f, BUILD_OK, NEXT_ID);
+	uint32_t id = fake_expect_reply(a, &b, &answer);
+	struct hop_dir *d = (struct hop_dir *)(void *)slots_find(a->relay->circuit_table, id);
+	assert_non_null(d);
+	a->n->now += NSEC_PER_SEC / BUILDS_PER_S_CLIENT_LINK;
+	return d->owner;
+}
+
 static void circuit_limits_circuits_idle_first_out(void **state)
 {
 	(void)state;
-	struct around a = around_new_with(2, ten_circuits);
+	struct around a = around_new_with(3, ten_circuits);
 	struct fake_build b;
 	struct circuit *busy[3];
-	for (uint32_t i = 0; i < 3; i++) {
-		assert_int_equal(count_ends(&a, a.in, 1, 100 + i), 1);
-		busy[i] = a.relay->end;
-	}
+	busy[0] = transit(&a, 100);
+	assert_int_equal(count_ends(&a, a.in, 1, 101), 1);
+	busy[1] = a.relay->end;
+	busy[2] = transit(&a, 102);
 	assert_int_equal(count_ends(&a, a.in, 10, 200), 6); /* 90 % of ten */
 	assert_int_equal(fake_dropped(a.relay, DROP_CIRCUITS_FULL), 1);
 	take_all(&a);
@@ -148,12 +165,13 @@ static void circuit_limits_circuits_idle_first_out(void **state)
 static void circuit_limits_unused_circuits_are_idle(void **state)
 {
 	(void)state;
-	struct around a = around_new_with(2, ten_circuits);
-	assert_int_equal(count_ends(&a, a.in, 9, BACK_ID), 9);
+	struct around a = around_new_with(3, ten_circuits);
+	transit(&a, BACK_ID);
+	assert_int_equal(count_ends(&a, a.in, 8, BACK_ID + 1), 8);
 	fake_sleep(a.n, 60 * NSEC_PER_SEC);
 	take_all(&a);
-	assert_int_equal(count_ends(&a, a.in, 1, 1), 1);
-	assert_int_equal(a.relay->ends_gone, 1);
+	assert_int_equal(count_ends(&a, a.in, 2, 1), 2);
+	assert_int_equal(a.relay->ends_gone, 1); /* and the one that goes on, which is the oldest */
 	free_around(&a);
 }
 
