@@ -3,45 +3,6 @@
 #include "base/bytes.h"
 #include <string.h>
 
-uint16_t load_be16(const void *p)
-{
-	const uint8_t *b = p;
-	return (uint16_t)(b[0] << 8 | b[1]);
-}
-
-uint32_t load_be32(const void *p)
-{
-	const uint8_t *b = p;
-	return (uint32_t)load_be16(b) << 16 | load_be16(b + 2);
-}
-
-uint64_t load_be64(const void *p)
-{
-	const uint8_t *b = p;
-	return (uint64_t)load_be32(b) << 32 | load_be32(b + 4);
-}
-
-void store_be16(void *p, uint16_t v)
-{
-	uint8_t *b = p;
-	b[0] = (uint8_t)(v >> 8);
-	b[1] = (uint8_t)v;
-}
-
-void store_be32(void *p, uint32_t v)
-{
-	uint8_t *b = p;
-	store_be16(b, (uint16_t)(v >> 16));
-	store_be16(b + 2, (uint16_t)v);
-}
-
-void store_be64(void *p, uint64_t v)
-{
-	uint8_t *b = p;
-	store_be32(b, (uint32_t)(v >> 32));
-	store_be32(b + 4, (uint32_t)v);
-}
-
 void reader_init(struct reader *r, const void *p, size_t n)
 {
 	r->at = p;

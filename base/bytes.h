@@ -5,9 +5,11 @@
  * The idea is OpenSSH's sshbuf without its memory.
  */
 #pragma once
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct reader {
 	const uint8_t *at; /* next byte to read; owned by the caller */
@@ -54,9 +56,41 @@ void writer_zero(struct writer *w, size_t n);
 uint8_t *writer_reserve(struct writer *w, size_t n);
 
 /* Unaligned big-endian numbers in place, for layouts of fixed size whose length was checked. */
-uint16_t load_be16(const void *p);
-uint32_t load_be32(const void *p);
-uint64_t load_be64(const void *p);
-void store_be16(void *p, uint16_t v);
-void store_be32(void *p, uint32_t v);
-void store_be64(void *p, uint64_t v);
+static inline uint16_t load_be16(const void *p)
+{
+	uint16_t v;
+	memcpy(&v, p, sizeof(v));
+	return be16toh(v);
+}
+
+static inline uint32_t load_be32(const void *p)
+{
+	uint32_t v;
+	memcpy(&v, p, sizeof(v));
+	return be32toh(v);
+}
+
+static inline uint64_t load_be64(const void *p)
+{
+	uint64_t v;
+	memcpy(&v, p, sizeof(v));
+	return be64toh(v);
+}
+
+static inline void store_be16(void *p, uint16_t v)
+{
+	v = htobe16(v);
+	memcpy(p, &v, sizeof(v));
+}
+
+static inline void store_be32(void *p, uint32_t v)
+{
+	v = htobe32(v);
+	memcpy(p, &v, sizeof(v));
+}
+
+static inline void store_be64(void *p, uint64_t v)
+{
+	v = htobe64(v);
+	memcpy(p, &v, sizeof(v));
+}

@@ -99,11 +99,20 @@ nsec_t worker_now(const struct worker *w)
 
 static void read_udp(struct worker *w, unsigned family)
 {
-	const struct udp_burst *b;
-	int n = udp_reader_receive(w->reader[family], &b);
+	for (unsigned round = 0; round < READ_ROUNDS; round++) {
+		const struct udp_burst *b;
+		size_t most = w->large[family] ? READ_LARGE : READ_MOST, bytes = 0;
+		int n = udp_reader_receive(w->reader[family], most, &b);
 
-	for (int i = 0; i < n; i++)
-		worker_burst(w, b[i].data, b[i].len, b[i].segment, &b[i].from);
+		for (int i = 0; i < n; i++) {
+			worker_burst(w, b[i].data, b[i].len, b[i].segment, &b[i].from);
+			bytes += b[i].len;
+		}
+		worker_flush(w); /* the reader's buffers are read into again */
+		w->large[family] = n > 0 && bytes / (unsigned)n >= LARGE_BURST_BYTES;
+		if (n < (int)most)
+			break;
+	}
 }
 
 /* Take what the kernel has for us into the queue: it shall wait where it is seen how long. */

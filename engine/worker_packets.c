@@ -50,6 +50,13 @@ void worker_drop_frame(struct worker *w, const struct tun_frame *f, enum drop wh
 
 /* --- leaving --- */
 
+/* Who sends to l's other side; NULL: there is no socket of that family. */
+static struct udp_writer *writer_of(struct worker *w, const struct link_data *l)
+{
+	const struct addr *to = atomic_load_explicit(&l->remote, memory_order_acquire);
+	return w->writer[to->family == 6 ? FAMILY6 : FAMILY4];
+}
+
 /* Queue a datagram for l's other side. */
 static void send_on_link(struct worker *w, struct link_data *l, const uint8_t *d, size_t n)
 {
@@ -87,6 +94,7 @@ void worker_flush(struct worker *w)
 		if (w->writer[f])
 			drops_add_n(&w->drops, DROP_SEND_FAILED, udp_writer_flush(w->writer[f]));
 	w->arena_used = 0;
+	w->in_run = 0;
 	while (w->leaving) {
 		struct pkt *k = w->leaving;
 
@@ -156,8 +164,14 @@ static uint8_t *arena_take(struct worker *w, size_t n)
 
 static void send_frame(struct worker *w, const struct way *y, const struct tun_frame *f)
 {
+	struct udp_writer *out = writer_of(w, y->link);
 	struct dp_seal s[SEAL_BATCH];
-	size_t plain = 0, datagram = 0;
+	size_t plain = 0, datagram = 0, run = 0;
+
+	if (!out) {
+		worker_drop_frame(w, f, DROP_SEND_FAILED);
+		return;
+	}
 
 	for (unsigned i = 0; i < f->packets;) {
 		size_t n = 0;
@@ -169,11 +183,14 @@ static void send_frame(struct worker *w, const struct way *y, const struct tun_f
 			if (bytes != plain) { /* all but the last are equal */
 				plain = bytes;
 				datagram = datagram_bytes(y, plain);
+				run = datagram ? udp_writer_run(out, datagram) : 0;
 			}
 			if (!datagram) {
 				drops_add(&w->drops, DROP_DATA_SIZE);
 				continue;
 			}
+			if (n && w->in_run + n >= run)
+				break;
 			room = arena_take(w, datagram);
 			if (!room)
 				break;
@@ -181,7 +198,9 @@ static void send_frame(struct worker *w, const struct way *y, const struct tun_f
 			s[n++] = (struct dp_seal){.room = room, .plain = plain};
 		}
 		seal_and_send(w, y, s, n);
-		if (w->arena_used > ARENA_BYTES - DATAGRAM_MAX)
+		w->in_run += n;
+		/* a whole run leaves while its bytes are in the cache */
+		if (w->in_run >= run || w->arena_used > ARENA_BYTES - DATAGRAM_MAX)
 			worker_flush(w);
 	}
 }

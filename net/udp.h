@@ -85,11 +85,11 @@ struct udp_reader_counters {       /* written by the owner, read by any thread *
  * were received: a reader that gets one small datagram at a time touches one page. NULL without memory. */
 struct udp_reader *udp_reader_new(struct udp *u);
 void udp_reader_free(struct udp_reader *r);
-/* Take what waits, without waiting: with GRO at most 8 bursts of up to UDP_BURST_BYTES_MAX bytes, without at
+/* Take what waits, without waiting, at most `most` messages: with GRO at most 8 bursts of up to UDP_BURST_BYTES_MAX bytes, without at
  * most UDP_BATCH datagrams of up to 2,048. *ret is an array of them in order of arrival; it and the bytes,
  * with the headroom, are the caller's to work on in place until the next call. Returns how many, 0 when none
  * waits (or all were dropped), -errno when the socket is broken (-ENETDOWN and the like may pass). */
-int udp_reader_receive(struct udp_reader *r, const struct udp_burst **ret)
+int udp_reader_receive(struct udp_reader *r, size_t most, const struct udp_burst **ret)
 	__attribute__((warn_unused_result));
 const struct udp_reader_counters *udp_reader_counters(const struct udp_reader *r);
 
@@ -116,6 +116,8 @@ void udp_writer_free(struct udp_writer *w);
  * shorter, which ends that run. Datagrams for one destination keep their order. Sends what is queued when there
  * is no room (UDP_BATCH messages). */
 void udp_writer_put(struct udp_writer *w, const uint8_t *bytes, size_t n, const struct addr *to);
+/* How many datagrams of n bytes (1 or more) one run holds; 1 without GSO. */
+size_t udp_writer_run(const struct udp_writer *w, size_t n);
 /* Send all that is queued. A datagram that is refused (MTU, no route) costs only itself: a run that the kernel
  * does not take is sent datagram by datagram, and when that shows that this socket's packets go where GSO is not
  * known, GSO is off from then on. Returns how many datagrams were refused since the last call, those that put

@@ -148,11 +148,11 @@ static bool take(struct udp_reader *r, size_t i, struct udp_burst *ret)
 	return true;
 }
 
-int udp_reader_receive(struct udp_reader *r, const struct udp_burst **ret)
+int udp_reader_receive(struct udp_reader *r, size_t most, const struct udp_burst **ret)
 {
 	int got;
 	do
-		got = recvmmsg(r->u->fd, r->msgs, (unsigned)r->n, MSG_DONTWAIT, NULL);
+		got = recvmmsg(r->u->fd, r->msgs, (unsigned)(most < r->n ? most : r->n), MSG_DONTWAIT, NULL);
 	while (got < 0 && errno == EINTR);
 	if (got < 0)
 		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;

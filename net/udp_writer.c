@@ -107,6 +107,15 @@ static bool fits(const struct udp_writer *w, const struct message *m, size_t n)
 	       total <= RUN_SEGMENTS * m->segment;
 }
 
+size_t udp_writer_run(const struct udp_writer *w, size_t n)
+{
+	size_t most = (IP_TOTAL_MAX - w->headers) / n, segments = RUN_SEGMENTS - 1;
+
+	if (!has_gso(w))
+		return 1;
+	return most < segments ? most : segments;
+}
+
 static void append(struct udp_writer *w, size_t at, const uint8_t *bytes, size_t n)
 {
 	struct message *m = &w->messages[at];

@@ -464,7 +464,7 @@ static void expect_back(struct fixture *f, unsigned port, size_t n)
 	const struct udp_burst *b;
 	assert_non_null(r);
 	assert_int_equal(poll(&p, 1, GIVE_UP_NS / NSEC_PER_MSEC), 1);
-	assert_int_equal(udp_reader_receive(r, &b), 1);
+	assert_int_equal(udp_reader_receive(r, UDP_BATCH, &b), 1);
 	assert_int_equal(b->len, n);
 	assert_int_equal(b->segment, n);
 	assert_int_equal(load_be32(b->data), 0x11223344);

@@ -33,7 +33,7 @@ static void udp_refused_datagram_costs_only_itself(void **state)
 	assert_int_equal(udp_writer_counters(w)->full, 0);
 	const struct udp_burst *got;
 	wait_readable(b);
-	assert_int_equal(udp_reader_receive(r, &got), 2);
+	assert_int_equal(udp_reader_receive(r, UDP_BATCH, &got), 2);
 	assert_int_equal(got[0].len, 2);
 	assert_int_equal(got[1].len, 5);
 	udp_writer_free(w);
@@ -57,7 +57,7 @@ static void udp_send_now_says_what_it_refuses(void **state)
 	assert_int_equal(udp_send_now(a, "hi", 2, &to), 0);
 	const struct udp_burst *got;
 	wait_readable(b);
-	assert_int_equal(udp_reader_receive(r, &got), 1);
+	assert_int_equal(udp_reader_receive(r, UDP_BATCH, &got), 1);
 	assert_int_equal(got->len, 2);
 	assert_memory_equal(got->data, "hi", 2);
 	udp_reader_free(r);

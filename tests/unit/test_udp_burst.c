@@ -245,7 +245,7 @@ static void udp_writer_forgets_what_was_not_sent(void **state)
 	struct udp_reader *r = udp_reader_new(u);
 	const struct udp_burst *b;
 	assert_non_null(r);
-	assert_int_equal(udp_reader_receive(r, &b), 0);
+	assert_int_equal(udp_reader_receive(r, UDP_BATCH, &b), 0);
 	udp_reader_free(r);
 	udp_close(u);
 }
@@ -335,7 +335,7 @@ static void check_strange_sender(uint8_t family, bool gro)
 	for (size_t i = 0, off = 0; i < ROWS;) {
 		const struct udp_burst *b;
 		wait_readable(u);
-		int n = udp_reader_receive(r, &b);
+		int n = udp_reader_receive(r, UDP_BATCH, &b);
 		assert_true(n >= 0);
 		for (int k = 0; k < n; k++, b++) {
 			while (rows[i].n == 0 || (!gro && rows[i].n == 30000))
@@ -382,14 +382,14 @@ static void udp_reader_drops_what_is_too_long(void **state)
 	struct udp_reader *r = udp_reader_new(u);
 	const struct udp_burst *b;
 	assert_non_null(r);
-	assert_int_equal(udp_reader_receive(r, &b), 0);
+	assert_int_equal(udp_reader_receive(r, UDP_BATCH, &b), 0);
 	assert_int_equal(udp_reader_counters(r)->calls, 0);
 	assert_int_equal(udp_send_now(u, bytes, 2049, &to), 0);
 	wait_readable(u);
-	assert_int_equal(udp_reader_receive(r, &b), 0);
+	assert_int_equal(udp_reader_receive(r, UDP_BATCH, &b), 0);
 	assert_int_equal(udp_send_now(u, bytes, 2048, &to), 0);
 	wait_readable(u);
-	assert_int_equal(udp_reader_receive(r, &b), 1);
+	assert_int_equal(udp_reader_receive(r, UDP_BATCH, &b), 1);
 	assert_int_equal(b->len, 2048);
 	assert_int_equal(b->segment, 2048);
 	assert_int_equal(udp_reader_counters(r)->too_long, 1);
@@ -409,7 +409,7 @@ static void check_waiting_datagrams(unsigned without, int at_once)
 		assert_int_equal(udp_send_now(u, &i, 1, &to), 0);
 	for (unsigned seen = 0; seen < 100;) {
 		wait_readable(u);
-		int n = udp_reader_receive(r, &b);
+		int n = udp_reader_receive(r, UDP_BATCH, &b);
 		assert_true(n > 0 && n <= at_once);
 		for (int i = 0; i < n; i++)
 			assert_int_equal(b[i].data[0], seen++);
@@ -455,7 +455,7 @@ static void udp_reader_at_rest_is_small(void **state)
 		const struct udp_burst *b;
 		assert_int_equal(udp_send_now(u[0], "hello", 5, &to), 0);
 		wait_readable(u[i % READERS]);
-		assert_int_equal(udp_reader_receive(r[i % READERS], &b), 1);
+		assert_int_equal(udp_reader_receive(r[i % READERS], UDP_BATCH, &b), 1);
 		memset(b->data - UDP_BURST_HEADROOM, 0, UDP_BURST_HEADROOM);
 	}
 	assert_true(resident_bytes() - before < READERS * 64 * 1024);

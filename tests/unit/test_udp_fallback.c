@@ -432,7 +432,7 @@ static void udp_reader_does_without_gro_when_it_is_refused(void **state)
 	assert_int_equal(udp_offloads(u), UDP_OFFLOAD_GSO);
 	assert_int_equal(udp_send_now(u, "ab", 2, &to), 0);
 	wait_readable(u);
-	assert_int_equal(udp_reader_receive(r, &b), 1);
+	assert_int_equal(udp_reader_receive(r, UDP_BATCH, &b), 1);
 	assert_memory_equal(b->data, "ab", 2);
 	assert_int_equal(kernel.asked, UDP_BATCH);
 	udp_reader_free(r);
@@ -567,7 +567,7 @@ static void udp_reader_believes_only_what_can_be(void **state)
 		assert_int_equal(udp_writer_flush(w.writer), 0);
 		kernel.answer = rows[i].answer;
 		wait_readable(w.at[0]);
-		assert_int_equal(udp_reader_receive(w.readers[0], &b), rows[i].segment ? 1 : 0);
+		assert_int_equal(udp_reader_receive(w.readers[0], UDP_BATCH, &b), rows[i].segment ? 1 : 0);
 		const struct udp_reader_counters *c = udp_reader_counters(w.readers[0]);
 		assert_int_equal(c->too_long, rows[i].too_long);
 		assert_int_equal(c->empty, rows[i].empty);
@@ -583,7 +583,7 @@ static void udp_reader_believes_only_what_can_be(void **state)
 		put_many(&w, &s, 0, 20, 2, 0);
 		assert_int_equal(udp_writer_flush(w.writer), 0);
 		wait_readable(w.at[0]);
-		assert_int_equal(udp_reader_receive(w.readers[0], &b), 1);
+		assert_int_equal(udp_reader_receive(w.readers[0], UDP_BATCH, &b), 1);
 		assert_int_equal(b->len, 40);
 		assert_int_equal(b->segment, 20);
 		world_close(&w);
@@ -606,7 +606,7 @@ static void udp_reader_closes_the_gap_of_a_drop(void **state)
 	size_t i = 0;
 	for (uint64_t got = 0; got < 3;) {
 		wait_readable(w.at[0]);
-		int n = udp_reader_receive(w.readers[0], &b);
+		int n = udp_reader_receive(w.readers[0], UDP_BATCH, &b);
 		assert_true(n >= 0);
 		for (int k = 0; k < n; k++)
 			i = world_check_burst(&w, &b[k], 0, i);

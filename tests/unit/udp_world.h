@@ -143,13 +143,13 @@ static inline void world_check(struct udp_world *w)
 		size_t i = world_next(w, to, 0);
 		while (i < w->n) {
 			wait_readable(w->at[to]);
-			int n = udp_reader_receive(w->readers[to], &b);
+			int n = udp_reader_receive(w->readers[to], UDP_BATCH, &b);
 			assert_true(n >= 0);
 			for (int k = 0; k < n; k++)
 				i = world_check_burst(w, &b[k], to, i);
 			i = world_next(w, to, i);
 		}
-		assert_int_equal(udp_reader_receive(w->readers[to], &b), 0);
+		assert_int_equal(udp_reader_receive(w->readers[to], UDP_BATCH, &b), 0);
 	}
 	w->n = w->used = 0;
 }
