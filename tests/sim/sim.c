@@ -3,7 +3,8 @@
  *
  * usage: sim [--seed N] [--relays 50] [--clients 60] [--paths 300] [--hops H] [--seconds T] [--loss
  * PCT] [--dup PCT]
- *            [--reorder PCT] [--flip PCT] [--hostile PER_S] [--deaths N] [--sessions]
+ *            [--reorder PCT] [--flip PCT] [--bursts PCT] [--hostile PER_S] [--deaths N]
+ * [--sessions]
  * [--short-periods]
  * [--repeat] [--verbose] [--trace CLIENT]
  *
@@ -57,8 +58,7 @@ static void sim_free(struct sim *s)
 {
 	for (unsigned i = 0; i < s->nhosts; i++)
 		host_done(&s->hosts[i]);
-	if (s->sealed)
-		packet_release(s, s->sealed);
+	check_forget_sealed(s);
 	for (struct event e; sim_pop(s, &e);) {
 		if (e.kind == EVENT_ARRIVE)
 			wire_drop(s, e.object);
@@ -75,12 +75,20 @@ static void sim_free(struct sim *s)
 static void arrive(struct sim *s, struct flight *f)
 {
 	struct host *h = wire_host_at(s, &f->to);
+	struct flight *all[DP_BATCH] = {f};
+	size_t n = 1;
+	while (n < DP_BATCH && (f = sim_pop_burst(s, all[0])))
+		all[n++] = f;
+	s->count.largest_burst = n > s->count.largest_burst ? n : s->count.largest_burst;
 	if (h && !h->dead) {
-		sim_digest(s, &h->index, sizeof(h->index));
-		sim_digest(s, f->d, f->n);
-		host_receive(h, f);
+		for (size_t i = 0; i < n; i++) {
+			sim_digest(s, &h->index, sizeof(h->index));
+			sim_digest(s, all[i]->d, all[i]->n);
+		}
+		host_receive(h, all, n);
 	}
-	wire_drop(s, f);
+	for (size_t i = 0; i < n; i++)
+		wire_drop(s, all[i]);
 }
 
 /* A relay that is no exit falls silent, with all that it holds: paths must find another way. */
@@ -191,6 +199,8 @@ static uint64_t run(const struct sim_options *o, uint64_t *ret_digest)
 	forget_caught(s);
 	check_end(s);
 	app_end(s);
+	if (o->bursts > 0 && s->count.largest_burst < DP_BATCH / 2)
+		violated(s, "no burst larger than %ju arrived", (uintmax_t)s->count.largest_burst);
 	if (o->sessions)
 		session_end(s);
 	report(s);
@@ -203,15 +213,25 @@ static uint64_t run(const struct sim_options *o, uint64_t *ret_digest)
 /* --- the command line --- */
 
 static const struct option long_options[] = {
-	{"seed", required_argument, NULL, 's'},	   {"relays", required_argument, NULL, 'r'},
-	{"clients", required_argument, NULL, 'c'}, {"paths", required_argument, NULL, 'p'},
-	{"hops", required_argument, NULL, 'h'},	   {"seconds", required_argument, NULL, 't'},
-	{"loss", required_argument, NULL, 'l'},	   {"dup", required_argument, NULL, 'd'},
-	{"reorder", required_argument, NULL, 'o'}, {"flip", required_argument, NULL, 'f'},
-	{"hostile", required_argument, NULL, 'a'}, {"deaths", required_argument, NULL, 'k'},
-	{"sessions", no_argument, NULL, 'e'},	   {"short-periods", no_argument, NULL, 'S'},
-	{"repeat", no_argument, NULL, 'R'},	   {"verbose", no_argument, NULL, 'v'},
-	{"trace", required_argument, NULL, 'x'},   {NULL, 0, NULL, 0},
+	{"seed", required_argument, NULL, 's'},
+	{"relays", required_argument, NULL, 'r'},
+	{"clients", required_argument, NULL, 'c'},
+	{"paths", required_argument, NULL, 'p'},
+	{"hops", required_argument, NULL, 'h'},
+	{"seconds", required_argument, NULL, 't'},
+	{"loss", required_argument, NULL, 'l'},
+	{"dup", required_argument, NULL, 'd'},
+	{"reorder", required_argument, NULL, 'o'},
+	{"flip", required_argument, NULL, 'f'},
+	{"bursts", required_argument, NULL, 'b'},
+	{"hostile", required_argument, NULL, 'a'},
+	{"deaths", required_argument, NULL, 'k'},
+	{"sessions", no_argument, NULL, 'e'},
+	{"short-periods", no_argument, NULL, 'S'},
+	{"repeat", no_argument, NULL, 'R'},
+	{"verbose", no_argument, NULL, 'v'},
+	{"trace", required_argument, NULL, 'x'},
+	{NULL, 0, NULL, 0},
 };
 
 static void usage(void)
@@ -219,7 +239,7 @@ static void usage(void)
 	fprintf(stderr,
 		"usage: sim [--seed N] [--relays N] [--clients N] [--paths N] [--hops 0..8] "
 		"[--seconds T]\n           [--loss PCT] [--dup PCT] [--reorder PCT] [--flip PCT] "
-		"[--hostile PER_S] [--deaths N] [--sessions]\n           [--short-periods] [--repeat] [--verbose] [--trace CLIENT]\n");
+		"[--bursts PCT] [--hostile PER_S] [--deaths N] [--sessions]\n           [--short-periods] [--repeat] [--verbose] [--trace CLIENT]\n");
 	exit(2);
 }
 
@@ -273,6 +293,9 @@ static bool read_option(struct sim_options *o, int option, const char *value)
 		return true;
 	case 'f':
 		o->flip = percent(value);
+		return true;
+	case 'b':
+		o->bursts = percent(value);
 		return true;
 	case 'a':
 		o->hostile = number(value, 0, 100000);

@@ -38,6 +38,7 @@ struct sim_options {
 	bool verbose;
 	unsigned trace;     /* this client's path-set events are printed; 0: none (host 0 is a relay) */
 	uint32_t loss, dup, reorder, flip; /* chances per million, on each link */
+	uint32_t bursts; /* chance per million that many plains are sealed at once; wires then keep bursts together */
 };
 
 /* One plain on its way, and what was seen of it on each link. */
@@ -119,7 +120,7 @@ struct sim_counts {
 	uint64_t datagrams, lost, doubled, flipped, hostile;
 	uint64_t sent_forward, sent_backward, got_forward, got_backward;
 	uint64_t built, failed, gone;
-	uint64_t violations, packets_live;
+	uint64_t violations, packets_live, largest_burst;
 };
 
 struct sim {
@@ -135,8 +136,15 @@ struct sim {
 	struct host *hosts; /* relays first, then clients */
 	unsigned nhosts;
 	struct wish *wishes;
-	struct packet *sealed; /* the last plain that was sealed, until its datagram is sent */
-	const uint8_t *sealed_at;
+	struct {
+		struct packet *packet;
+		const uint8_t *at;
+	} sealed[DP_BATCH]; /* the last plains that were sealed, until their datagrams are sent */
+	size_t nsealed;
+	struct {
+		struct addr from, to;
+		nsec_t at, delay;
+	} last; /* sent: with bursts, what follows at the same time takes as long */
 	struct flight *caught; /* what the attacker kept; NULL: nothing yet */
 	struct sim_counts count;
 };
@@ -144,6 +152,8 @@ struct sim {
 /* sim_wire.c */
 void sim_push(struct sim *s, nsec_t at, enum event_kind kind, void *object, void (*free_fn)(void *));
 bool sim_pop(struct sim *s, struct event *ret);
+/* With bursts: take what arrives at this very time behind f, from and to the same. NULL: nothing. */
+struct flight *sim_pop_burst(struct sim *s, const struct flight *f);
 /* Copy a datagram onto the wire, through loss, doubles, delays and flips. packet NULL: nothing to follow. */
 void wire_send(struct sim *s, const struct addr *from, const struct addr *to, const uint8_t *d, size_t n,
 	       struct packet *packet, unsigned link, bool doomed);
@@ -157,7 +167,8 @@ void sim_digest(struct sim *s, const void *p, size_t n);
 /* sim_host.c */
 void host_init(struct sim *s, unsigned index);
 void host_done(struct host *h);
-void host_receive(struct host *h, struct flight *f);
+/* Datagrams that came together, from one source; n <= DP_BATCH. */
+void host_receive(struct host *h, struct flight *const f[], size_t n);
 void host_on_timer(struct host *h);
 /* Look at the deadlines again, after anything was done at h. */
 void host_rearm(struct host *h);
@@ -171,7 +182,7 @@ void app_on_plain(struct host *h, struct flight *f, const struct dp_result *r);
 void app_end(struct sim *s);
 /* Random bytes that call themselves an IP packet, 1..most; their number. */
 size_t app_some_plain(struct sim *s, uint8_t *plain, size_t most);
-/* Seal one of those at the client, at the exit, and send it. */
+/* Seal one of those, or a burst, at the client, at the exit, and send it. */
 void app_send_forward(struct sim *s, struct host *client, struct path_data *p);
 void app_send_backward(struct host *h, struct circuit *c, unsigned hops);
 
@@ -185,7 +196,7 @@ void session_end(struct sim *s);
 
 /* sim_check.c */
 void violated(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* From here on all that path_seal() and circuit_seal() are given is followed (they are wrapped). NULL: no more. */
+/* From here on all that is sealed is followed (the functions are wrapped). NULL: no more. */
 void check_start(struct sim *s);
 /* The hops of the path that ends in c: a packet came on it. The exit does not know; 0: unknown. */
 void check_learn(const struct circuit *c, unsigned hops);
@@ -195,6 +206,8 @@ struct packet *check_take_sealed(struct sim *s, const uint8_t *d);
 struct packet *packet_new(struct sim *s, bool backward, unsigned hops, const uint8_t *plain, size_t n);
 void packet_hold(struct packet *p);
 void packet_release(struct sim *s, struct packet *p);
+/* Those that were sealed and not sent. */
+void check_forget_sealed(struct sim *s);
 /* A party puts it on link number `link` of its way. */
 void check_on_link(struct sim *s, struct packet *p, unsigned link, const uint8_t *d, size_t n);
 /* Where the filler begins in that datagram; n when there is none. */

@@ -112,22 +112,68 @@ static bool send_sealed(struct host *h, const struct link_data *l, uint8_t *d, s
 	return true;
 }
 
+/* Many plains at once, back to back as a worker lays them out. */
+struct burst {
+	size_t n;
+	struct dp_seal s[DP_BATCH];
+	uint8_t buffer[DP_BATCH * DATAGRAM_MAX];
+};
+
+static void make_burst(struct sim *s, struct burst *b, const struct path_data *p,
+		       const struct circuit *c, size_t most, uint16_t full, enum padding how)
+{
+	uint8_t *room = b->buffer;
+	b->n = 2 + rng_below(&s->rng, DP_BATCH - 1);
+	for (size_t i = 0; i < b->n; i++) {
+		size_t n = app_some_plain(s, room + HEADER_BYTES, most);
+		b->s[i] = (struct dp_seal){.room = room, .plain = n};
+		room += p ? path_datagram_bytes(p, n, full, how)
+			  : circuit_datagram_bytes(c, n, full, how);
+	}
+}
+
+static uint64_t send_burst(struct host *h, const struct link_data *l, struct burst *b)
+{
+	uint64_t sent = 0;
+	for (size_t i = 0; i < b->n; i++)
+		sent += send_sealed(h, l, b->s[i].room, b->s[i].plain, b->s[i].datagram);
+	return sent;
+}
+
 void app_send_forward(struct sim *s, struct host *client, struct path_data *p)
 {
+	static struct burst b;
 	uint8_t d[DATAGRAM_MAX];
-	size_t n = app_some_plain(s, d + HEADER_BYTES,
-				  plain_bytes(atomic_load(&p->full_dgram), p->slots));
-	size_t datagram = path_seal(host_some_worker(client), p, d, n, 0, some_padding(s));
+	enum padding how = some_padding(s);
+	uint16_t full = atomic_load(&p->full_dgram);
+	size_t most = plain_bytes(full, p->slots);
+	if (sim_chance(s, s->o.bursts)) {
+		make_burst(s, &b, p, NULL, most, full, how);
+		path_seal_batch(host_some_worker(client), p, b.s, b.n, full, how);
+		s->count.sent_forward += send_burst(client, p->link, &b);
+		return;
+	}
+	size_t n = app_some_plain(s, d + HEADER_BYTES, most);
+	size_t datagram = path_seal(host_some_worker(client), p, d, n, 0, how);
 	s->count.sent_forward += send_sealed(client, p->link, d, n, datagram);
 }
 
 void app_send_backward(struct host *h, struct circuit *c, unsigned hops)
 {
+	static struct burst b;
 	struct sim *s = h->sim;
 	uint8_t d[DATAGRAM_MAX];
-	size_t n = app_some_plain(s, d + HEADER_BYTES,
-				  plain_bytes(atomic_load(&c->full_dgram), tag_slots(hops)));
-	size_t datagram = circuit_seal(host_some_worker(h), c, d, n, 0, some_padding(s));
+	enum padding how = some_padding(s);
+	uint16_t full = atomic_load(&c->full_dgram);
+	size_t most = plain_bytes(full, tag_slots(hops));
+	if (sim_chance(s, s->o.bursts)) {
+		make_burst(s, &b, NULL, c, most, full, how);
+		circuit_seal_batch(host_some_worker(h), c, b.s, b.n, full, how);
+		s->count.sent_backward += send_burst(h, c->back_link, &b);
+		return;
+	}
+	size_t n = app_some_plain(s, d + HEADER_BYTES, most);
+	size_t datagram = circuit_seal(host_some_worker(h), c, d, n, 0, how);
 	s->count.sent_backward += send_sealed(h, c->back_link, d, n, datagram);
 }
 

@@ -103,27 +103,36 @@ unsigned check_hops(const struct circuit *c)
 	return known[known_at(c)].hops;
 }
 
+void check_forget_sealed(struct sim *s)
+{
+	for (size_t i = 0; i < s->nsealed; i++)
+		packet_release(s, s->sealed[i].packet);
+	s->nsealed = 0;
+}
+
 /* p was sealed to n bytes at room; 0: refused. */
 static void sealed(struct packet *p, const uint8_t *room, size_t n)
 {
-	if (running->sealed)
-		packet_release(running, running->sealed);
-	running->sealed = NULL;
 	if (n == 0) {
 		packet_release(running, p);
 		return;
 	}
-	running->sealed = p;
-	running->sealed_at = room;
+	if (running->nsealed == DP_BATCH)
+		abort();
+	running->sealed[running->nsealed].packet = p;
+	running->sealed[running->nsealed++].at = room;
 }
 
 struct packet *check_take_sealed(struct sim *s, const uint8_t *d)
 {
-	struct packet *p = s->sealed;
-	if (!p || s->sealed_at != d)
-		return NULL;
-	s->sealed = NULL;
-	return p;
+	for (size_t i = 0; i < s->nsealed; i++) {
+		struct packet *p = s->sealed[i].packet;
+		if (s->sealed[i].at != d)
+			continue;
+		s->sealed[i] = s->sealed[--s->nsealed];
+		return p;
+	}
+	return NULL;
 }
 
 size_t __real_path_seal(struct dp_thread *t, struct path_data *p, uint8_t *room, size_t plain_used,
@@ -140,6 +149,7 @@ size_t __wrap_path_seal(struct dp_thread *t, struct path_data *p, uint8_t *room,
 {
 	struct packet *k = packet_new(running, false, p->hops, room + HEADER_BYTES, plain_used);
 	size_t n = __real_path_seal(t, p, room, plain_used, full_dgram, how);
+	check_forget_sealed(running);
 	sealed(k, room, n);
 	return n;
 }
@@ -150,8 +160,52 @@ size_t __wrap_circuit_seal(struct dp_thread *t, struct circuit *c, uint8_t *room
 	struct packet *k =
 		packet_new(running, true, check_hops(c), room + HEADER_BYTES, plain_used);
 	size_t n = __real_circuit_seal(t, c, room, plain_used, full_dgram, how);
+	check_forget_sealed(running);
 	sealed(k, room, n);
 	return n;
+}
+
+void __real_path_seal_batch(struct dp_thread *t, struct path_data *p, struct dp_seal *s, size_t n,
+			    uint16_t full_dgram, enum padding how);
+void __wrap_path_seal_batch(struct dp_thread *t, struct path_data *p, struct dp_seal *s, size_t n,
+			    uint16_t full_dgram, enum padding how);
+void __real_circuit_seal_batch(struct dp_thread *t, struct circuit *c, struct dp_seal *s, size_t n,
+			       uint16_t full_dgram, enum padding how);
+void __wrap_circuit_seal_batch(struct dp_thread *t, struct circuit *c, struct dp_seal *s, size_t n,
+			       uint16_t full_dgram, enum padding how);
+
+static void batch_before(const struct dp_seal *s, size_t n, bool backward, unsigned hops,
+			 struct packet *ret[DP_BATCH])
+{
+	if (n > DP_BATCH)
+		abort();
+	for (size_t i = 0; i < n; i++)
+		ret[i] = packet_new(running, backward, hops, s[i].room + HEADER_BYTES, s[i].plain);
+}
+
+static void batch_after(const struct dp_seal *s, size_t n, struct packet *const k[])
+{
+	check_forget_sealed(running);
+	for (size_t i = 0; i < n; i++)
+		sealed(k[i], s[i].room, s[i].datagram);
+}
+
+void __wrap_path_seal_batch(struct dp_thread *t, struct path_data *p, struct dp_seal *s, size_t n,
+			    uint16_t full_dgram, enum padding how)
+{
+	struct packet *k[DP_BATCH];
+	batch_before(s, n, false, p->hops, k);
+	__real_path_seal_batch(t, p, s, n, full_dgram, how);
+	batch_after(s, n, k);
+}
+
+void __wrap_circuit_seal_batch(struct dp_thread *t, struct circuit *c, struct dp_seal *s, size_t n,
+			       uint16_t full_dgram, enum padding how)
+{
+	struct packet *k[DP_BATCH];
+	batch_before(s, n, true, check_hops(c), k);
+	__real_circuit_seal_batch(t, c, s, n, full_dgram, how);
+	batch_after(s, n, k);
 }
 
 /* --- what travels --- */

@@ -317,18 +317,52 @@ static void act(struct host *h, struct flight *f, const struct dp_result *r, uns
 	}
 }
 
-void host_receive(struct host *h, struct flight *f)
+/* Those that belong to another worker go there together. */
+static void hand_over(struct host *h, struct dp_item *item, unsigned *worker, size_t n,
+		      const struct addr *from)
+{
+	for (unsigned w = 0; w < SIM_WORKERS; w++) {
+		struct dp_item there[DP_BATCH];
+		size_t at[DP_BATCH], m = 0;
+		for (size_t i = 0; i < n; i++) {
+			if (item[i].r.action != DP_HANDOVER || item[i].r.worker != w)
+				continue;
+			at[m] = i;
+			there[m++] = item[i];
+		}
+		dataplane_receive_batch(&h->worker[w], there, m, from, h->sim->now);
+		for (size_t i = 0; i < m; i++) {
+			item[at[i]].r = there[i].r;
+			worker[at[i]] = w;
+		}
+	}
+}
+
+/* What was done for the ones before it may have ended a circuit: the daemons look it up again. */
+static bool still_stands(const struct host *h, const struct dp_result *r)
+{
+	return r->action != DP_PLAIN ||
+	       slots_find(h->circuits_table, r->end->slot.id) == &r->end->slot;
+}
+
+void host_receive(struct host *h, struct flight *const f[], size_t n)
 {
 	/* host_some_worker() sets the control thread's clock too, which seals session messages. */
 	struct dp_thread *t = host_some_worker(h);
-	struct dp_result r;
-	dataplane_receive(t, f->d, f->n, &f->from, h->sim->now, &r);
-	if (r.action == DP_HANDOVER && r.worker < SIM_WORKERS) {
-		t = &h->worker[r.worker];
-		dataplane_receive(t, f->d, f->n, &f->from, h->sim->now, &r);
+	struct dp_item item[DP_BATCH];
+	unsigned worker[DP_BATCH];
+	for (size_t i = 0; i < n; i++) {
+		item[i] = (struct dp_item){.d = f[i]->d, .n = f[i]->n};
+		worker[i] = t->worker;
 	}
-	check_verdict(h, f, &r);
-	act(h, f, &r, t->worker);
+	dataplane_receive_batch(t, item, n, &f[0]->from, h->sim->now);
+	hand_over(h, item, worker, n, &f[0]->from);
+	for (size_t i = 0; i < n; i++) {
+		if (!still_stands(h, &item[i].r))
+			continue;
+		check_verdict(h, f[i], &item[i].r);
+		act(h, f[i], &item[i].r, worker[i]);
+	}
 	host_rearm(h);
 }
 

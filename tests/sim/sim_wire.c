@@ -50,6 +50,19 @@ bool sim_pop(struct sim *s, struct event *ret)
 	return true;
 }
 
+struct flight *sim_pop_burst(struct sim *s, const struct flight *f)
+{
+	struct event e;
+	if (s->o.bursts == 0 || s->heap_used == 0 || s->heap[0].kind != EVENT_ARRIVE ||
+	    s->heap[0].at != s->now)
+		return NULL;
+	const struct flight *next = s->heap[0].object;
+	if (!addr_equal(&next->from, &f->from) || !addr_equal(&next->to, &f->to))
+		return NULL;
+	sim_pop(s, &e);
+	return e.object;
+}
+
 bool sim_chance(struct sim *s, uint32_t per_million)
 {
 	return per_million > 0 && rng_below(&s->rng, PER_MILLION) < per_million;
@@ -75,7 +88,7 @@ struct host *wire_host_at(struct sim *s, const struct addr *a)
 	return addr_equal(&h->addr, a) ? h : NULL;
 }
 
-static nsec_t delay_of(struct sim *s, const struct addr *from, const struct addr *to)
+static nsec_t any_delay(struct sim *s, const struct addr *from, const struct addr *to)
 {
 	uint64_t pair = (load_be32(from->ip) + load_be32(to->ip)) * UINT64_C(0x9e3779b97f4a7c15);
 	nsec_t d = DELAY_LEAST_NSEC + (nsec_t)((pair >> 32) % DELAY_SPREAD_NSEC);
@@ -94,6 +107,19 @@ static void flip(struct sim *s, struct flight *f)
 		return;
 	f->doomed = true;
 	f->header_hit |= bit / 8 < HEADER_BYTES;
+}
+
+static nsec_t delay_of(struct sim *s, const struct addr *from, const struct addr *to)
+{
+	bool same = s->o.bursts > 0 && s->last.at == s->now && addr_equal(&s->last.from, from) &&
+		    addr_equal(&s->last.to, to) && !sim_chance(s, s->o.reorder);
+	if (!same) {
+		s->last.from = *from;
+		s->last.to = *to;
+		s->last.at = s->now;
+		s->last.delay = any_delay(s, from, to);
+	}
+	return s->last.delay;
 }
 
 static struct flight *flight_new(const struct flight *like, const uint8_t *d, size_t n)
