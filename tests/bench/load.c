@@ -285,8 +285,8 @@ static void close_all(struct load *l)
 {
 	for (unsigned i = 0; i < l->streams; i++)
 		stream_done(&l->stream[i]);
-	bool ended = relay_process_stop(&l->relay);
-	CHECK(l, ended, "the relay did not end well");
+	char how[NETWORK_ERROR_BYTES];
+	CHECK(l, relay_process_stop(&l->relay, how), "the relay %s", how);
 	if (json_array_size(l->problems))
 		print_log(l);
 	paths_done(&l->paths);

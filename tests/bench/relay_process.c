@@ -14,7 +14,7 @@
 #include "net/control.h"
 
 #define START_NSEC  (10 * NSEC_PER_SEC)
-#define STOP_NSEC   (10 * NSEC_PER_SEC)
+#define STOP_NSEC   (30 * NSEC_PER_SEC) /* it says CLOSE for each circuit */
 #define STATUS_NSEC (5 * NSEC_PER_SEC)
 #define LOOK_NSEC   (5 * NSEC_PER_MSEC) /* between two looks at what nobody tells us */
 
@@ -92,19 +92,25 @@ int relay_process_start(struct relay_process *r, const char *program, const stru
 	return 0;
 }
 
-bool relay_process_stop(struct relay_process *r)
+bool relay_process_stop(struct relay_process *r, char *how)
 {
 	nsec_t until = clock_now() + STOP_NSEC;
 	int status = 0;
+	bool killed = false;
 	if (!r->pid)
 		return true;
 	kill(r->pid, SIGTERM);
 	while (waitpid(r->pid, &status, WNOHANG) == 0) {
-		if (clock_now() > until)
-			kill(r->pid, SIGKILL);
+		if (!killed && clock_now() > until)
+			killed = kill(r->pid, SIGKILL) == 0;
 		wait_a_little();
 	}
 	r->pid = 0;
+	if (WIFEXITED(status))
+		snprintf(how, NETWORK_ERROR_BYTES, "ended with %d", WEXITSTATUS(status));
+	else
+		snprintf(how, NETWORK_ERROR_BYTES, killed ? "did not end" : "died by signal %d",
+			 WTERMSIG(status));
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 

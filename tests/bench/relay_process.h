@@ -28,9 +28,9 @@ struct cpu_use {
  * err[NETWORK_ERROR_BYTES]. */
 int relay_process_start(struct relay_process *r, const char *program, const struct network *n,
 			const cpu_set_t *cpus, char *err) __attribute__((warn_unused_result));
-/* End it by SIGTERM, after 10 s by SIGKILL. True when it ended by itself with 0. Nothing to end is
- * well, too. */
-bool relay_process_stop(struct relay_process *r) __attribute__((warn_unused_result));
+/* End it by SIGTERM, after 30 s by SIGKILL. True when it ended by itself with 0; else
+ * how[NETWORK_ERROR_BYTES] says how. Nothing to end is well, too. */
+bool relay_process_stop(struct relay_process *r, char *how) __attribute__((warn_unused_result));
 /* 0 or -errno. */
 int relay_process_cpu(const struct relay_process *r, struct cpu_use *ret)
 	__attribute__((warn_unused_result));
