@@ -103,6 +103,19 @@ static void key_init(struct aead_ctx *base, uint8_t *room, const uint8_t key[32]
 	memcpy(room, key, RAW_KEY_BYTES);
 }
 
+/* Encrypt or decrypt one item's bytes; `tag` (or NULL) is what they must bear. The end is the
+ * caller's. */
+static void run_item(EVP_CIPHER_CTX *evp, const struct aead_key *k, const struct aead_item *it,
+		     const OSSL_PARAM *tag)
+{
+	uint8_t nonce[12];
+	int done = 0;
+	item_nonce(nonce, k, it->ctr);
+	must(EVP_CipherInit_ex2(evp, NULL, NULL, nonce, -1, tag));
+	if (it->n > 0)
+		must(EVP_CipherUpdate(evp, it->p, &done, it->p, (int)it->n));
+}
+
 static void gcm_seal(struct aead_ctx *base, const struct aead_key *k, const struct aead_item *it,
 		     size_t n)
 {
@@ -111,12 +124,8 @@ static void gcm_seal(struct aead_ctx *base, const struct aead_key *k, const stru
 		OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, NULL, AEAD_TAG_BYTES),
 		OSSL_PARAM_END};
 	for (size_t i = 0; i < n; i++) {
-		uint8_t nonce[12];
 		int done = 0;
-		item_nonce(nonce, k, it[i].ctr);
-		must(EVP_CipherInit_ex2(evp, NULL, NULL, nonce, -1, NULL));
-		if (it[i].n > 0)
-			must(EVP_CipherUpdate(evp, it[i].p, &done, it[i].p, (int)it[i].n));
+		run_item(evp, k, &it[i], NULL);
 		must(EVP_CipherFinal_ex(evp, it[i].p + it[i].n, &done));
 		tag[0].data = it[i].tag;
 		must(EVP_CIPHER_CTX_get_params(evp, tag));
@@ -131,13 +140,9 @@ static void gcm_open(struct aead_ctx *base, const struct aead_key *k, struct aea
 		OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, NULL, AEAD_TAG_BYTES),
 		OSSL_PARAM_END};
 	for (size_t i = 0; i < n; i++) {
-		uint8_t nonce[12];
 		int done = 0;
-		item_nonce(nonce, k, it[i].ctr);
 		tag[0].data = it[i].tag;
-		must(EVP_CipherInit_ex2(evp, NULL, NULL, nonce, -1, tag));
-		if (it[i].n > 0)
-			must(EVP_CipherUpdate(evp, it[i].p, &done, it[i].p, (int)it[i].n));
+		run_item(evp, k, &it[i], tag);
 		it[i].ok = EVP_CipherFinal_ex(evp, it[i].p + it[i].n, &done) == 1;
 	}
 }
