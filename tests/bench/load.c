@@ -69,7 +69,7 @@ void load_turn(struct load *l)
 		more |= stream_pump(&l->stream[i], now);
 	if (l->building)
 		more |= paths_pump(&l->paths, now);
-	neighbours_serve(&l->around, more ? 0 : 1);
+	neighbours_serve(&l->around, more || l->spins ? 0 : 1);
 }
 
 bool load_until(struct load *l, bool (*done)(struct load *l), nsec_t most)
@@ -190,6 +190,11 @@ static void begin_one(struct load *l, enum stream_direction direction, unsigned 
 		return;
 	}
 	l->streams++;
+	/* To wake us would cost the relay as much as some datagrams do. Not where that takes its
+	 * cores. */
+	cpu_set_t both;
+	CPU_AND(&both, &l->o.relay_cpus, &l->o.own_cpus);
+	l->spins = c.per_s == 0 && CPU_COUNT(&both) == 0;
 }
 
 void load_streams_begin(struct load *l, unsigned first, unsigned n)
@@ -226,6 +231,7 @@ void load_streams_end(struct load *l, bool may_lose)
 		stream_done(&l->stream[i]);
 	}
 	l->streams = 0;
+	l->spins = false;
 }
 
 /* --- life --- */

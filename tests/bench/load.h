@@ -37,6 +37,7 @@ struct load {
 	struct stream stream[2];
 	unsigned streams;
 	bool building; /* paths_pump() runs too */
+	bool spins;    /* looks for datagrams without ever waiting for one */
 	json_t *report, *problems;
 };
 

@@ -321,28 +321,80 @@ unsigned neighbour_send(struct neighbour *p, const uint8_t *d, size_t size, unsi
 
 /* --- receiving --- */
 
-/* As onion/dataplane.c judges, but for whose the datagram is: DATA is the caller's business. */
-static void on_datagram(struct neighbour *p, uint8_t *d, size_t n, nsec_t now)
+/* Its header opened on our link `link_id`. */
+static void on_opened(struct neighbour *p, uint32_t link_id, const struct header *h, uint8_t *d,
+		      size_t n, nsec_t now)
 {
-	const struct addr *from = &p->set->net->relay.addr;
-	struct header h;
-	if (n < LINK_COOKIE_BYTES || n > DATAGRAM_MAX) {
-		p->set->strange++;
-		return;
-	}
-	uint32_t id = load_be32(d);
-	struct link_data *l = (struct link_data *)slots_find(p->env.links, id);
-	if (!l) {
-		links_on_handshake(p->links, from, 0, d, n, now);
-		return;
-	}
-	if (n < DATAGRAM_MIN || !header_open(p->set->aead, &l->rx, d + LINK_ID_BYTES, &h))
-		p->set->strange++;
-	else if (h.type == HEADER_CTRL)
-		links_on_ctrl(p->links, id, from, 0, h.ctr, d + HEADER_BYTES, n - HEADER_BYTES,
-			      now);
+	if (h->type == HEADER_CTRL)
+		links_on_ctrl(p->links, link_id, &p->set->net->relay.addr, 0, h->ctr,
+			      d + HEADER_BYTES, n - HEADER_BYTES, now);
 	else
-		p->set->ops.on_data(p->set->ops.arg, p, &h, d, n, now);
+		p->set->ops.on_data(p->set->ops.arg, p, h, d, n, now);
+}
+
+/* One that is no DATA or CTRL of a link of ours. */
+static void on_other(struct neighbour *p, uint8_t *d, size_t n, nsec_t now)
+{
+	if (n < LINK_COOKIE_BYTES || n > DATAGRAM_MAX || slots_find(p->env.links, load_be32(d)))
+		p->set->strange++;
+	else
+		links_on_handshake(p->links, &p->set->net->relay.addr, 0, d, n, now);
+}
+
+/* How many datagrams of `size` bytes, the last may be shorter, are long enough and have the link id
+ * of the first. */
+static unsigned run_length(const uint8_t *d, size_t size, size_t bytes)
+{
+	unsigned n = 0;
+	while (n < GSO_DATAGRAMS_MOST && bytes >= DATAGRAM_MIN &&
+	       load_be32(d + n * size) == load_be32(d)) {
+		n++;
+		if (bytes <= size)
+			break;
+		bytes -= size;
+	}
+	return n;
+}
+
+/* n datagrams of link l. It may go with any of them. */
+static void on_run(struct neighbour *p, const struct link_data *l, uint8_t *d, size_t size,
+		   unsigned n, size_t bytes, nsec_t now)
+{
+	const uint8_t *at[GSO_DATAGRAMS_MOST];
+	struct header h[GSO_DATAGRAMS_MOST];
+	bool ok[GSO_DATAGRAMS_MOST];
+	uint32_t id = l->slot.id;
+	for (unsigned i = 0; i < n; i++)
+		at[i] = d + i * size + LINK_ID_BYTES;
+	headers_open(p->set->aead, &l->rx, at, n, h, ok);
+	for (unsigned i = 0; i < n; i++) {
+		size_t left = bytes - i * size;
+		if (ok[i])
+			on_opened(p, id, &h[i], d + i * size, left < size ? left : size, now);
+		else
+			p->set->strange++;
+	}
+}
+
+/* What one message brought: datagrams of `size` bytes behind each other, the last may be shorter.
+ * As onion/dataplane.c judges, but for whose they are: DATA is the caller's business. */
+static void on_message(struct neighbour *p, uint8_t *d, size_t size, size_t bytes, nsec_t now)
+{
+	while (bytes > 0) {
+		size_t done = bytes < size ? bytes : size;
+		const struct link_data *l = NULL;
+		if (done >= DATAGRAM_MIN)
+			l = (struct link_data *)slots_find(p->env.links, load_be32(d));
+		if (l) {
+			unsigned n = run_length(d, size, bytes);
+			done = n * size < bytes ? n * size : bytes;
+			on_run(p, l, d, size, n, done, now);
+		} else {
+			on_other(p, d, done, now);
+		}
+		d += done;
+		bytes -= done;
+	}
 }
 
 /* How long each of the datagrams in m is that lie behind each other; the last may be shorter. */
@@ -362,9 +414,8 @@ static void receive(struct neighbour *p, nsec_t now)
 		r->msg[i].msg_hdr.msg_controllen = sizeof(r->control[i].bytes);
 	int got = recvmmsg(p->fd, r->msg, MESSAGES, MSG_DONTWAIT, NULL);
 	for (int i = 0; i < got; i++) {
-		size_t n = r->msg[i].msg_len, size = segment_of(&r->msg[i].msg_hdr, n);
-		for (size_t at = 0; at < n; at += size)
-			on_datagram(p, r->bytes[i] + at, n - at < size ? n - at : size, now);
+		size_t n = r->msg[i].msg_len;
+		on_message(p, r->bytes[i], segment_of(&r->msg[i].msg_hdr, n), n, now);
 	}
 }
 

@@ -50,15 +50,14 @@ static struct neighbour *sender(const struct stream *s, unsigned number)
 		s->c.direction == STREAM_FORWARD ? NEIGHBOUR_PREVIOUS : NEIGHBOUR_NEXT, number);
 }
 
-static void write_datagram(struct stream *s, const struct neighbour *from, unsigned path,
-			   uint8_t *d)
+/* Content, stamp and counter of one more datagram of a path at d; its header and what is to seal go
+ * to *h and *item. */
+static void write_datagram(struct stream *s, unsigned path, uint8_t *d, struct header *h,
+			   struct aead_item *item)
 {
 	struct path_load *p = &s->paths->path[path];
 	struct flow *f = flow_of(s, p);
 	bool forward = s->c.direction == STREAM_FORWARD;
-	struct aead_ctx *aead = s->paths->around->aead;
-	const struct header h = {forward ? p->forward_id : p->backward_id, HEADER_DATA,
-				 (f->first + f->sent) & COUNTER_MASK};
 	uint8_t *body = d + HEADER_BYTES;
 	size_t n = content_bytes(s);
 	if (forward) { /* backward the bytes of the burst before serve again */
@@ -66,9 +65,9 @@ static void write_datagram(struct stream *s, const struct neighbour *from, unsig
 		memcpy(body + n, s->pattern + n, TAIL_BYTES);
 	}
 	stamp(body, path, f->sent);
-	if (forward)
-		aead_seal(aead, p->kf, h.ctr, body, n, body + n);
-	datagram_header(aead, from->up, &h, d);
+	*h = (struct header){forward ? p->forward_id : p->backward_id, HEADER_DATA,
+			     (f->first + f->sent) & COUNTER_MASK};
+	*item = (struct aead_item){.p = body, .n = n, .tag = body + n, .ctr = h->ctr};
 	f->sent++;
 }
 
@@ -91,6 +90,36 @@ static unsigned next_path(struct stream *s, struct stream_turn *t)
 	return path;
 }
 
+/* Seal the items, those of one path in a row at once. */
+static void seal(struct stream *s, const unsigned *path, struct aead_item *item, unsigned n)
+{
+	for (unsigned from = 0, to; from < n; from = to) {
+		for (to = from + 1; to < n && path[to] == path[from];)
+			to++;
+		aead_seal_batch(s->paths->around->aead, s->paths->path[path[from]].kf, item + from,
+				to - from);
+	}
+}
+
+/* c.burst datagrams of the paths of t, in s->burst, from this neighbour. */
+static void write_burst(struct stream *s, struct stream_turn *t, const struct neighbour *from)
+{
+	struct header h[GSO_DATAGRAMS_MOST];
+	struct aead_item item[GSO_DATAGRAMS_MOST];
+	uint8_t *at[GSO_DATAGRAMS_MOST];
+	unsigned path[GSO_DATAGRAMS_MOST];
+	for (unsigned i = 0; i < s->c.burst; i++) {
+		uint8_t *d = s->burst + (size_t)i * s->c.bytes;
+		path[i] = next_path(s, t);
+		write_datagram(s, path[i], d, &h[i], &item[i]);
+		store_be32(d, from->up->remote_id);
+		at[i] = d + LINK_ID_BYTES;
+	}
+	if (s->c.direction == STREAM_FORWARD)
+		seal(s, path, item, s->c.burst);
+	headers_seal(s->paths->around->aead, &from->up->tx, h, s->c.burst, at);
+}
+
 static void send_burst(struct stream *s)
 {
 	while (s->turn[s->sender].n == 0)
@@ -102,8 +131,7 @@ static void send_burst(struct stream *s)
 		s->count.bad++;
 		return;
 	}
-	for (unsigned i = 0; i < s->c.burst; i++)
-		write_datagram(s, p, next_path(s, t), s->burst + (size_t)i * s->c.bytes);
+	write_burst(s, t, p);
 	unsigned sent = neighbour_send(p, s->burst, s->c.bytes, s->c.burst);
 	s->count.sent += s->c.burst;
 	s->count.lost += s->c.burst - sent;
