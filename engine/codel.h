@@ -22,5 +22,5 @@ struct codel {
 };
 
 /* What was taken from the queue at `now` had waited `waited`; `last`: it was the only one left. True:
- * drop it (or mark it), and ask again with the next. */
+ * drop it (or mark it). */
 bool codel_drops(struct codel *c, const struct codel_limits *l, nsec_t now, nsec_t waited, bool last);

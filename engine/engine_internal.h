@@ -16,6 +16,7 @@
 #define LARGE_BURST_BYTES  16384 /* bursts of this size on average are read few at a time, */
 #define READ_LARGE	   2	 /* so that their bytes are still in the cache when they leave; */
 #define READ_MOST	   64	 /* of smaller ones as many as there are */
+#define AVERAGE_BURSTS	   16	 /* over about so many is the wait averaged */
 #define READ_ROUNDS	   4	 /* before another descriptor has its turn */
 #define SEAL_BATCH	   16 /* datagrams sealed in one go: they fit into the first cache */
 #define ARENA_BYTES	   (256 * 1024) /* sealed datagrams that wait for the end of the batch */
@@ -73,6 +74,9 @@ struct worker {
 	struct udp *udp[FAMILIES]; /* NULL: no socket of that family */
 	struct udp_reader *reader[FAMILIES];
 	bool large[FAMILIES];		     /* the last bursts were large */
+	nsec_t waited[FAMILIES];	     /* how long bursts wait in the socket, on average */
+	struct codel arriving[FAMILIES];
+	bool lose; /* the burst that is worked on waited too long: drop one of it */
 	struct udp_writer *writer[FAMILIES]; /* what is sent when the batch ends */
 	struct coalesce *coalesce;	     /* what is written to the TUN then */
 	struct pkt_pool *pool;		     /* for packets that we make: ICMP answers */

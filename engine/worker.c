@@ -97,6 +97,18 @@ nsec_t worker_now(const struct worker *w)
 
 /* --- batches --- */
 
+/* Does the socket's queue hold datagrams for too long? A worker that takes turns with others on its
+ * core finds much and leaves nothing each time: so it is the average wait that counts, not, as in a
+ * router, the shortest. docs/PERFORMANCE.md has what other limits gave. */
+static bool is_late(struct worker *w, unsigned family, nsec_t waited)
+{
+	static const struct codel_limits limits = {NSEC_PER_MSEC / 2, 25 * NSEC_PER_MSEC};
+	nsec_t *average = &w->waited[family];
+
+	*average += (waited - *average) / AVERAGE_BURSTS;
+	return codel_drops(&w->arriving[family], &limits, w->now, *average, false);
+}
+
 static void read_udp(struct worker *w, unsigned family)
 {
 	for (unsigned round = 0; round < READ_ROUNDS; round++) {
@@ -105,9 +117,11 @@ static void read_udp(struct worker *w, unsigned family)
 		int n = udp_reader_receive(w->reader[family], most, &b);
 
 		for (int i = 0; i < n; i++) {
+			w->lose = is_late(w, family, (nsec_t)b[i].waited);
 			worker_burst(w, b[i].data, b[i].len, b[i].segment, &b[i].from);
 			bytes += b[i].len;
 		}
+		w->lose = false;
 		worker_flush(w); /* the reader's buffers are read into again */
 		w->large[family] = n > 0 && bytes / (unsigned)n >= LARGE_BURST_BYTES;
 		if (n < (int)most)

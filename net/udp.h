@@ -70,6 +70,7 @@ struct udp_burst {
 	uint8_t *data;
 	uint32_t len;     /* 1 .. UDP_BURST_BYTES_MAX */
 	uint16_t segment; /* 1 .. len; len when it is one datagram */
+	uint64_t waited;  /* ns from its arrival at this host to the call that took it; 0: the kernel did not say */
 	struct addr from;
 };
 

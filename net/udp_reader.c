@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #define GRO_BUFFERS    8
 #define GRO_ROOM       65536 /* UDP_BURST_BYTES_MAX, rounded up */
@@ -28,7 +29,7 @@ struct slot {
 	union udp_name from;
 	union {
 		struct cmsghdr align;
-		uint8_t bytes[CMSG_SPACE(sizeof(int))];
+		uint8_t bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct timespec))];
 	} control;
 };
 
@@ -92,6 +93,8 @@ struct udp_reader *udp_reader_new(struct udp *u)
 		atomic_fetch_and(&u->offloads, ~(unsigned)UDP_OFFLOAD_GRO);
 		gro = false;
 	}
+	/* a kernel that cannot say when a datagram arrived leaves `waited` 0 */
+	(void)setsockopt(u->fd, SOL_SOCKET, SO_TIMESTAMPNS, &(int){1}, sizeof(int));
 	lay_out(r, gro);
 	return r;
 }
@@ -111,24 +114,43 @@ const struct udp_reader_counters *udp_reader_counters(const struct udp_reader *r
 	return &r->counters;
 }
 
-/* Length of each datagram of a message of len bytes (1 or more), as the kernel says. What it does
- * not say, or what cannot be, makes the message one datagram. */
-static uint16_t find_segment(struct msghdr *h, uint32_t len)
+/* The n bytes of a control message of this kind; false when it is not c. */
+static bool is_control(struct cmsghdr *c, int level, int type, void *ret, size_t n)
 {
+	if (c->cmsg_level != level || c->cmsg_type != type || c->cmsg_len != CMSG_LEN(n))
+		return false;
+	memcpy(ret, CMSG_DATA(c), n);
+	return true;
+}
+
+/* From `then` to `now`; 0 when the clock was set back in between. */
+static uint64_t between(const struct timespec *then, const struct timespec *now)
+{
+	int64_t ns =
+		(int64_t)(now->tv_sec - then->tv_sec) * 1000000000 + now->tv_nsec - then->tv_nsec;
+	return ns > 0 ? (uint64_t)ns : 0;
+}
+
+/* What the kernel says of a burst: length of each of its datagrams (what it does not say, or what
+ * cannot be, makes it one datagram), and when it arrived. */
+static void read_controls(struct msghdr *h, const struct timespec *now, struct udp_burst *b)
+{
+	b->segment = (uint16_t)b->len;
+	b->waited = 0;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
+		struct timespec then;
 		int segment;
-		if (c->cmsg_level != SOL_UDP || c->cmsg_type != UDP_GRO ||
-		    c->cmsg_len != CMSG_LEN(sizeof(segment)))
-			continue;
-		memcpy(&segment, CMSG_DATA(c), sizeof(segment));
-		if (segment > 0 && (uint32_t)segment <= len)
-			return (uint16_t)segment;
+		if (is_control(c, SOL_UDP, UDP_GRO, &segment, sizeof(segment))) {
+			if (segment > 0 && (uint32_t)segment <= b->len)
+				b->segment = (uint16_t)segment;
+		} else if (is_control(c, SOL_SOCKET, SCM_TIMESTAMPNS, &then, sizeof(then))) {
+			b->waited = between(&then, now);
+		}
 	}
-	return (uint16_t)len;
 }
 
 /* Make a burst of message i. False when it is dropped. */
-static bool take(struct udp_reader *r, size_t i, struct udp_burst *ret)
+static bool take(struct udp_reader *r, size_t i, const struct timespec *now, struct udp_burst *ret)
 {
 	struct msghdr *h = &r->msgs[i].msg_hdr;
 	uint32_t len = r->msgs[i].msg_len;
@@ -143,7 +165,7 @@ static bool take(struct udp_reader *r, size_t i, struct udp_burst *ret)
 	}
 	ret->data = r->slots[i].iov.iov_base;
 	ret->len = len;
-	ret->segment = find_segment(h, len);
+	read_controls(h, now, ret);
 	ret->from = addr_from_sockaddr(&r->slots[i].from.any);
 	return true;
 }
@@ -152,15 +174,18 @@ int udp_reader_receive(struct udp_reader *r, size_t most, const struct udp_burst
 {
 	int got;
 	do
-		got = recvmmsg(r->u->fd, r->msgs, (unsigned)(most < r->n ? most : r->n), MSG_DONTWAIT, NULL);
+		got = recvmmsg(r->u->fd, r->msgs, (unsigned)(most < r->n ? most : r->n),
+			       MSG_DONTWAIT, NULL);
 	while (got < 0 && errno == EINTR);
 	if (got < 0)
 		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
+	struct timespec now;
 	int n = 0;
 	uint64_t datagrams = 0;
+	clock_gettime(CLOCK_REALTIME, &now); /* the clock of SO_TIMESTAMPNS */
 	for (int i = 0; i < got; i++) {
 		struct udp_burst *b = &r->bursts[n];
-		if (take(r, (size_t)i, b)) {
+		if (take(r, (size_t)i, &now, b)) {
 			datagrams += (b->len + b->segment - 1) / b->segment;
 			n++;
 		}

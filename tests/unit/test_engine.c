@@ -594,6 +594,45 @@ static void engine_refuses_what_cannot_be(void **state)
 	engine_free(NULL);
 }
 
+/* A worker that lets datagrams wait in its socket for too long, again and again, drops a few. */
+static uint64_t late_after(struct fixture *f, nsec_t wait)
+{
+	const unsigned each = 20, rounds = 8;
+	uint64_t n[DROP_COUNT];
+	nsec_t until = clock_now() + GIVE_UP_NS;
+	unsigned before = atomic_load(&f->packets), sent = 0;
+
+	engine_drops(f->engine, n);
+	for (unsigned r = 0; r < rounds; r++) {
+		uint8_t d[DATAGRAM_MAX];
+		uint64_t was = n[DROP_QUEUE_LATE];
+
+		atomic_store(&f->holding, false);
+		atomic_store(&f->hold, wait > 0);
+		for (unsigned i = 0; i < each; i++, sent++)
+			send_from(f, 0, d, make_data(f, PLAIN_PACKET, 1, d));
+		for (nsec_t end = clock_now() + wait; clock_now() < end;)
+			sched_yield();
+		atomic_store(&f->hold, false);
+		do {
+			engine_drops(f->engine, n);
+			assert_true(clock_now() < until);
+			event_base_loop(f->base, EVLOOP_NONBLOCK);
+		} while (atomic_load(&f->packets) - before + n[DROP_QUEUE_LATE] - was < sent);
+		sent -= (unsigned)(n[DROP_QUEUE_LATE] - was);
+	}
+	return n[DROP_QUEUE_LATE];
+}
+
+static void engine_drops_of_a_queue_that_stays_long(void **state)
+{
+	struct fixture *f = *state;
+	open_engine(f, 1);
+	make_links(f, 0);
+	make_path(f);
+	assert_in_range(late_after(f, 15 * NSEC_PER_MSEC), 1, 40);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
@@ -606,6 +645,7 @@ int main(void)
 		TEST(engine_hands_over_to_the_owner),
 		TEST(engine_tells_of_a_foreign_source_once),
 		TEST(engine_frees_after_a_grace_period),
+		TEST(engine_drops_of_a_queue_that_stays_long),
 		TEST(engine_refuses_what_cannot_be),
 	};
 	main_thread = pthread_self();

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 #include "udp_world.h"
 
@@ -501,6 +502,42 @@ static void udp_without_a_reader_hands_out_single_datagrams(void **state)
 	udp_close(plain);
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+/* How long a burst waited lies between what passed since it was sent and since that began. */
+static void udp_burst_says_how_long_it_waited(void **state)
+{
+	(void)state;
+	static const uint64_t waits[] = {0, 3000000, 8000000};
+	struct udp *u = open_udp(4, 0);
+	struct udp *from = open_udp(4, 0);
+	struct udp_reader *r = udp_reader_new(u);
+	struct addr to = udp_local(u);
+	assert_non_null(r);
+	for (unsigned i = 0; i < sizeof(waits) / sizeof(waits[0]); i++) {
+		const struct udp_burst *b;
+		uint64_t begin = now_ns();
+		assert_int_equal(udp_send_now(from, "waits", 5, &to), 0);
+		uint64_t sent = now_ns();
+		wait_readable(u);
+		while (now_ns() - sent < waits[i])
+			;
+		uint64_t least = now_ns() - sent;
+		assert_int_equal(udp_reader_receive(r, UDP_BATCH, &b), 1);
+		/* the two clocks may be tuned apart by 500 parts in a million */
+		assert_in_range(b->waited, least - least / 1000, (now_ns() - begin) * 1001 / 1000);
+		assert_true(b->waited > 0);
+	}
+	udp_reader_free(r);
+	udp_close(u);
+	udp_close(from);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -516,6 +553,7 @@ int main(void)
 		cmocka_unit_test(udp_reader_drops_what_is_too_long),
 		cmocka_unit_test(udp_reader_takes_what_waits_in_order),
 		cmocka_unit_test(udp_reader_at_rest_is_small),
+		cmocka_unit_test(udp_burst_says_how_long_it_waited),
 		cmocka_unit_test(udp_offloads_are_those_allowed),
 		cmocka_unit_test(udp_without_a_reader_hands_out_single_datagrams),
 	};
