@@ -62,7 +62,6 @@ struct pkt *pkt_get(struct pkt_pool *p)
 	k->data = k->room + PKT_HEADROOM;
 	k->len = 0;
 	k->flags = 0;
-	k->from = (struct addr){0};
 	k->next = NULL;
 	return k;
 }

@@ -7,9 +7,8 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
-#include "base/addr.h"
 
-#define PKT_HEADROOM 64   /* header 20 B, virtio-net header 12 B, alignment */
+#define PKT_HEADROOM 64   /* header 20 B, alignment */
 #define PKT_ROOM     1728 /* the largest inner packet with all tags (1,452 B), with slack */
 
 #define PKT_IN_BURST (1u << 31) /* in flags: it lies in a burst, not in a pool */
@@ -18,7 +17,6 @@ struct pkt {
 	uint8_t *data;  /* first byte in use, within room */
 	uint32_t len;   /* bytes in use */
 	uint32_t flags; /* for the owner's use; 0 when taken */
-	struct addr from; /* where a datagram came from */
 	struct pkt *next; /* free list, or a list of the owner's */
 	uint8_t *room;    /* the bytes around it that may be written */
 	uint32_t room_bytes;

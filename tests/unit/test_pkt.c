@@ -43,7 +43,6 @@ static void pkt_is_empty_when_taken(void **state)
 		assert_non_null(k);
 		assert_int_equal(k->len, 0);
 		assert_int_equal(k->flags, 0);
-		assert_int_equal(k->from.family, 0);
 		assert_null(k->next);
 		assert_int_equal(pkt_headroom(k), PKT_HEADROOM);
 		assert_int_equal(pkt_tailroom(k), PKT_ROOM);
@@ -54,7 +53,6 @@ static void pkt_is_empty_when_taken(void **state)
 		assert_int_equal(pkt_tailroom(k), PKT_ROOM - 130);
 		k->flags = 7;
 		k->next = k;
-		k->from.family = 6;
 		pkt_put(p, k);
 	}
 	pkt_pool_free(p);
