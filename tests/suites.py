@@ -14,6 +14,7 @@ import sys
 NO_RANDOM_ADDRESSES = ["setarch", platform.machine(), "-R"]  # TSan wants its own places in memory
 SUITES = {  # suite: build folder, labels of the tests in it, what runs them
     "unit": ("build", "unit|tree", []),
+    "gate": ("build", "gate", []),
     "sim": ("build", "sim", []),
     "daemon": ("build", "daemon", []),
     "asan": ("build-asan", "unit|sim|daemon|netns", []),
