@@ -440,17 +440,23 @@ static void udp_reader_does_without_gro_when_it_is_refused(void **state)
 }
 
 /* Odd answers of the kernel. Each changes the message of a run of 3 x 100 and 50 bytes. */
-static void set_segment(struct mmsghdr *m, int segment)
+static struct cmsghdr *gro_control(struct mmsghdr *m)
 {
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m->msg_hdr);
+	while (c && (c->cmsg_level != SOL_UDP || c->cmsg_type != UDP_GRO))
+		c = CMSG_NXTHDR(&m->msg_hdr, c);
 	assert_non_null(c);
-	memcpy(CMSG_DATA(c), &segment, sizeof(segment));
+	return c;
+}
+
+static void set_segment(struct mmsghdr *m, int segment)
+{
+	memcpy(CMSG_DATA(gro_control(m)), &segment, sizeof(segment));
 }
 
 static void answer_as_it_is(struct mmsghdr *m)
 {
-	struct cmsghdr *c = CMSG_FIRSTHDR(&m->msg_hdr);
-	assert_true(c && c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO);
+	gro_control(m);
 }
 
 static void answer_no_control(struct mmsghdr *m)
@@ -495,17 +501,17 @@ static void answer_one(struct mmsghdr *m)
 
 static void answer_other_level(struct mmsghdr *m)
 {
-	CMSG_FIRSTHDR(&m->msg_hdr)->cmsg_level = SOL_SOCKET;
+	gro_control(m)->cmsg_level = SOL_SOCKET;
 }
 
 static void answer_other_type(struct mmsghdr *m)
 {
-	CMSG_FIRSTHDR(&m->msg_hdr)->cmsg_type = UDP_GRO + 1;
+	gro_control(m)->cmsg_type = UDP_GRO + 1;
 }
 
 static void answer_short_control(struct mmsghdr *m)
 {
-	CMSG_FIRSTHDR(&m->msg_hdr)->cmsg_len = CMSG_LEN(2);
+	gro_control(m)->cmsg_len = CMSG_LEN(2);
 }
 
 static void answer_cut_control(struct mmsghdr *m)
