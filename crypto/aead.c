@@ -9,6 +9,7 @@
 #include "crypto/kdf.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <string.h>
 
 #define CTR_MASK ((UINT64_C(1) << 56) - 1)
@@ -35,8 +36,19 @@ static int choose_fastest(void)
 	return -ENOTSUP;
 }
 
+/* The host's openssl.cnf is about others' TLS: what it loads would cost half a megabyte, and what
+ * it switches off would stop us. */
+static int start_openssl(void)
+{
+	return OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) == 1 ? 0 : -ENOTSUP;
+}
+
 int aead_engine_choose(const char *name)
 {
+	int r = start_openssl();
+
+	if (r)
+		return r;
 	if (!name || strcmp(name, "auto") == 0)
 		return choose_fastest();
 	for (size_t i = 0; i < ENGINES; i++) {

@@ -1,5 +1,5 @@
-/* net/http.h - signed documents over HTTP: a server (GNU libmicrohttpd) and a fetch (libcurl), both
- * on the libevent loop.
+/* net/http.h - signed documents over HTTP: a server (GNU libmicrohttpd) and a fetch, both on the
+ * libevent loop.
  *
  * The server answers one request a connection and closes it. The library reads and writes all of
  * HTTP; here are routes, limits and deadlines, so that a few slow strangers cannot hold it for
@@ -48,8 +48,8 @@ struct http_server_config {
 	 * one; with, those beyond theirs are hung up. */
 	const struct addr *friends;
 	unsigned nfriends;
-	unsigned request_ms;	 /* 0 is HTTP_REQUEST_SECONDS */
-	unsigned reply_ms;	 /* 0 is HTTP_REPLY_SECONDS */
+	unsigned request_ms; /* 0 is HTTP_REQUEST_SECONDS */
+	unsigned reply_ms;   /* 0 is HTTP_REPLY_SECONDS */
 };
 
 /* Bind and serve on base. Makes the process ignore SIGPIPE. 0 or -errno. */
@@ -90,7 +90,8 @@ struct http_client; /* gathers fetches on one loop */
 struct http_fetch;  /* one of them, until its callback */
 
 struct http_fetch_options {
-	const char *url;  /* http(s)://IP:PORT/PATH or [v6]; a name is refused: none is asked for */
+	const char
+		*url; /* http://IP[:PORT]/PATH or [v6]:PORT; a name is refused: none is asked for */
 	const void *post; /* NULL for GET; copied */
 	size_t post_bytes;
 	size_t body_bytes_max;	     /* of the answer */
@@ -107,7 +108,7 @@ struct http_fetch_options {
 typedef void http_done_fn(void *arg, int status, const uint8_t *body, size_t n,
 			  const char *failure);
 
-/* Makes the process ignore SIGPIPE. NULL without memory. */
+/* NULL without memory. */
 struct http_client *http_client_new(struct event_base *base);
 /* Cancels what runs. */
 void http_client_free(struct http_client *c);

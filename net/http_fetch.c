@@ -1,27 +1,37 @@
-/* net/http_fetch.c - libcurl's multi interface on the libevent loop. See http.h. Control thread.
+/* net/http_fetch.c - one request, one connection, one answer, on the libevent loop. See http.h;
+ * http_answer.h reads what comes. Control thread.
  *
- * curl tells us which sockets to watch and when to wake it; we tell it what happened and then
- * collect the transfers that ended. Callbacks to the caller run only from there, never from within
- * curl.
+ *   begin      in the loop's next turn, so that no callback runs inside http_fetch_start()
+ *   connected  the socket can be written to
+ *   talking    the request goes out, and the answer is read meanwhile: a server may refuse a body
+ *              before it has all of it
+ *   readable   the rest of the answer
+ *
+ * It was libcurl's. Debian's brings 26 libraries along (two TLS, Kerberos, LDAP, SSH), 5 MB of each
+ * daemon's memory and all their bugs, for a GET from an address.
  */
-#include <curl/curl.h>
 #include <errno.h>
 #include <event2/event.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
-#include <arpa/inet.h>
+#include <unistd.h>
 #include "net/http.h"
+#include "net/http_answer.h"
 
-#define SENTENCE_BYTES 256
+#define SENTENCE_BYTES	   256
+#define REQUEST_HEAD_BYTES 512
+#define URL_BYTES_MAX	   256
+#define HTTP_PORT	   80
+#define READ_BYTES	   16384
+#define READS_AT_ONCE	   8 /* then others have their turn */
+
+_Static_assert(HTTP_FETCH_HEAD_BYTES_MAX == HTTP_ANSWER_HEAD_BYTES_MAX, "one limit, two names");
 
 struct http_client {
 	struct event_base *base;
-	CURLM *multi;
-	struct event *timer;
 	LIST_HEAD(, http_fetch) fetches;
 	size_t count;
 };
@@ -29,324 +39,302 @@ struct http_client {
 struct http_fetch {
 	LIST_ENTRY(http_fetch) entry;
 	struct http_client *client;
-	CURL *easy;
-	struct curl_slist *headers;
 	http_done_fn *fn;
 	void *arg;
+	int fd;		  /* -1 before the loop's next turn */
+	struct event *io; /* what comes next: begin, connected, talking, readable */
+	struct event *timer, *connect_timer;
+	unsigned timeout_ms;
+	struct addr to, source;
 	uint32_t mark;
 	char *device;
-	uint8_t *body;
-	size_t n;
-	size_t size;
-	size_t max;
-	size_t head_bytes;
-	unsigned timeout_ms;
-	const char *refusal; /* why we ourselves broke the transfer off */
+	uint8_t *request;
+	size_t request_bytes, sent;
+	struct http_answer answer;
 };
 
 static void fetch_free(struct http_fetch *f)
 {
 	LIST_REMOVE(f, entry);
 	f->client->count--;
-	if (f->easy) {
-		curl_multi_remove_handle(f->client->multi, f->easy);
-		curl_easy_cleanup(f->easy);
-	}
-	curl_slist_free_all(f->headers);
+	if (f->io)
+		event_free(f->io);
+	if (f->timer)
+		event_free(f->timer);
+	if (f->connect_timer)
+		event_free(f->connect_timer);
+	if (f->fd >= 0)
+		close(f->fd);
+	http_answer_done(&f->answer);
 	free(f->device);
-	free(f->body);
+	free(f->request);
 	free(f);
 }
 
-static size_t on_body(char *bytes, size_t one, size_t n, void *arg)
+/* Take it apart, then tell its owner, who may start and cancel others. failure NULL: the answer
+ * came. */
+static void finish(struct http_fetch *f, const char *failure)
 {
-	(void)one; /* always 1 */
-	struct http_fetch *f = arg;
-	if (n > f->max - f->n) {
-		f->refusal = "the answer is larger than allowed";
-		return 0;
-	}
-	if (n > f->size - f->n) {
-		size_t size = (f->n + n) * 2 < f->max ? (f->n + n) * 2 : f->max;
-		uint8_t *body = realloc(f->body, size);
-		if (!body) {
-			f->refusal = "out of memory";
-			return 0;
-		}
-		f->body = body;
-		f->size = size;
-	}
-	memcpy(f->body + f->n, bytes, n);
-	f->n += n;
-	return n;
-}
-
-static size_t on_head(char *bytes, size_t one, size_t n, void *arg)
-{
-	(void)bytes;
-	(void)one;
-	struct http_fetch *f = arg;
-	f->head_bytes += n;
-	if (f->head_bytes > HTTP_FETCH_HEAD_BYTES_MAX) {
-		f->refusal = "the answer's header is larger than allowed";
-		return 0;
-	}
-	return n;
-}
-
-/* Mark and device: set here, before the socket is bound or connected, so that a failure stops it.
- * curl's own "if!NAME" falls back to the device's address when SO_BINDTODEVICE fails, and the
- * packets may then leave by another device. */
-static int on_socket_made(void *arg, curl_socket_t fd, curlsocktype purpose)
-{
-	(void)purpose;
-	struct http_fetch *f = arg;
-	if (f->mark != 0 && setsockopt(fd, SOL_SOCKET, SO_MARK, &f->mark, sizeof(f->mark)) < 0) {
-		f->refusal = "the socket's mark cannot be set";
-		return CURL_SOCKOPT_ERROR;
-	}
-	if (f->device && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, f->device,
-				    (socklen_t)strlen(f->device)) < 0) {
-		f->refusal = "the socket cannot be bound to its device";
-		return CURL_SOCKOPT_ERROR;
-	}
-	return CURL_SOCKOPT_OK;
-}
-
-/* Say in words why a transfer failed. */
-static const char *failure_text(const struct http_fetch *f, CURLcode result, char *buf)
-{
-	if (f->refusal)
-		return f->refusal;
-	if (result == CURLE_FILESIZE_EXCEEDED)
-		return "the answer is larger than allowed";
-	if (result == CURLE_OPERATION_TIMEDOUT)
-		snprintf(buf, SENTENCE_BYTES, "timed out (%u ms are allowed)", f->timeout_ms);
-	else
-		snprintf(buf, SENTENCE_BYTES, "%s", curl_easy_strerror(result));
-	return buf;
-}
-
-/* A transfer ended: take it apart, then tell its owner, who may start and cancel others. */
-static void finish(struct http_fetch *f, CURLcode result)
-{
-	long status = 0;
-	char buf[SENTENCE_BYTES];
-	const char *failure = NULL;
-	if (result == CURLE_OK)
-		curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status);
-	if (status <= 0)
-		failure = failure_text(f, result, buf);
+	static const uint8_t nothing[1];
 	http_done_fn *fn = f->fn;
 	void *arg = f->arg;
-	uint8_t *body = f->body;
-	size_t n = failure ? 0 : f->n;
-	f->body = NULL;
+	int status = failure ? 0 : f->answer.status;
+	uint8_t *body = f->answer.body;
+	size_t n = failure ? 0 : f->answer.n;
+
+	f->answer.body = NULL;
 	fetch_free(f);
-	static const uint8_t nothing[1];
-	fn(arg, (int)status, body ? body : nothing, n, failure);
+	fn(arg, status, body ? body : nothing, n, failure);
 	free(body);
 }
 
-static void collect(struct http_client *c)
+static void fail_errno(struct http_fetch *f, const char *what, int code)
 {
-	int left;
-	CURLMsg *msg;
-	while ((msg = curl_multi_info_read(c->multi, &left))) {
-		struct http_fetch *f;
-		CURLcode result = msg->data.result; /* msg dies with its transfer */
-		if (msg->msg != CURLMSG_DONE)
-			continue;
-		curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &f);
-		finish(f, result);
+	char text[SENTENCE_BYTES];
+
+	snprintf(text, sizeof(text), "%s: %s", what, strerror(code));
+	finish(f, text);
+}
+
+static void fail_answer(struct http_fetch *f, int code)
+{
+	finish(f, code == -EMSGSIZE ? "the answer is larger than allowed"
+		  : code == -E2BIG  ? "the answer's header is larger than allowed"
+		  : code == -ENOMEM ? "out of memory"
+				    : "the answer is not HTTP, or it was cut off");
+}
+
+/* --- talking --- */
+
+/* True while the fetch goes on. */
+static bool read_some(struct http_fetch *f)
+{
+	uint8_t bytes[READ_BYTES];
+
+	for (unsigned i = 0; i < READS_AT_ONCE; i++) {
+		ssize_t n = recv(f->fd, bytes, sizeof(bytes), 0);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return true;
+		if (n < 0) {
+			fail_errno(f, "the connection broke off", errno);
+			return false;
+		}
+		int rc = n > 0 ? http_answer_take(&f->answer, bytes, (size_t)n)
+			       : http_answer_end(&f->answer);
+		if (rc < 0) {
+			fail_answer(f, rc);
+			return false;
+		}
+		if (f->answer.state == ANSWER_WHOLE) {
+			finish(f, NULL);
+			return false;
+		}
 	}
+	return true;
 }
 
-static void on_socket_event(evutil_socket_t fd, short what, void *arg)
+/* False: the fetch has ended. */
+static bool watch(struct http_fetch *f, short events, event_callback_fn fn)
 {
-	struct http_client *c = arg;
-	int running;
-	int flags =
-		(what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0);
-	curl_multi_socket_action(c->multi, fd, flags, &running);
-	collect(c);
+	if (f->io)
+		event_free(f->io);
+	f->io = event_new(f->client->base, f->fd, (short)(events | EV_PERSIST), fn, f);
+	if (f->io && event_add(f->io, NULL) == 0)
+		return true;
+	finish(f, "out of memory");
+	return false;
 }
 
-/* curl wants to be woken after ms; -1 for not at all. */
-static int on_timer_wanted(CURLM *multi, long ms, void *arg)
-{
-	(void)multi;
-	struct http_client *c = arg;
-	if (ms < 0)
-		return event_del(c->timer);
-	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
-	return event_add(c->timer, &tv);
-}
-
-/* The loop's clock is coarse and may wake us a moment before curl's own clock has come so far. curl
- * then does nothing and, because its deadline is still the same, does not ask to be woken again:
- * without this a fetch would hang for good, its time-out with it. */
-static void on_timer(evutil_socket_t fd, short what, void *arg)
+static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	struct http_client *c = arg;
-	int running;
-	long ms = -1;
-	curl_multi_socket_action(c->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-	collect(c);
-	curl_multi_timeout(c->multi, &ms);
-	if (ms >= 0 && !event_pending(c->timer, EV_TIMEOUT, NULL))
-		on_timer_wanted(c->multi, ms > 0 ? ms : 1, c);
+	read_some(arg);
 }
 
-/* curl wants a socket watched, otherwise than before, or no more. Its event is kept with it by
- * curl. */
-static int on_watch_wanted(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
+/* A server that has said enough hangs up while we still send: what it said counts. */
+static void on_talking(evutil_socket_t fd, short what, void *arg)
 {
-	(void)easy;
-	struct http_client *c = arg;
-	struct event *old = socket_arg;
-	if (old)
-		event_free(old);
-	curl_multi_assign(c->multi, fd, NULL);
-	if (what == CURL_POLL_REMOVE)
-		return 0;
-	short events = (short)(EV_PERSIST | (what & CURL_POLL_IN ? EV_READ : 0) |
-			       (what & CURL_POLL_OUT ? EV_WRITE : 0));
-	struct event *ev = event_new(c->base, fd, events, on_socket_event, c);
-	if (!ev || event_add(ev, NULL) < 0) {
-		if (ev)
-			event_free(ev);
-		return -1; /* curl then fails its transfers */
+	struct http_fetch *f = arg;
+
+	(void)fd;
+	if (what & EV_WRITE) {
+		ssize_t n =
+			send(f->fd, f->request + f->sent, f->request_bytes - f->sent, MSG_NOSIGNAL);
+		if (n >= 0)
+			f->sent += (size_t)n;
+		else if (errno != EAGAIN && errno != EINTR)
+			f->sent = f->request_bytes;
+		if (f->sent == f->request_bytes && !watch(f, EV_READ, on_readable))
+			return;
 	}
-	curl_multi_assign(c->multi, fd, ev);
-	return 0;
+	if (what & EV_READ)
+		read_some(f);
 }
+
+/* --- connecting --- */
+
+/* Mark and device stand before anything can leave: what fails here ends the fetch. */
+static const char *make_socket(struct http_fetch *f)
+{
+	struct sockaddr_storage ss;
+	socklen_t n;
+
+	f->fd = socket(f->to.family == 6 ? AF_INET6 : AF_INET,
+		       SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (f->fd < 0)
+		return "no socket can be opened";
+	if (f->mark != 0 && setsockopt(f->fd, SOL_SOCKET, SO_MARK, &f->mark, sizeof(f->mark)) < 0)
+		return "the socket's mark cannot be set";
+	if (f->device && setsockopt(f->fd, SOL_SOCKET, SO_BINDTODEVICE, f->device,
+				    (socklen_t)strlen(f->device)) < 0)
+		return "the socket cannot be bound to its device";
+	n = f->source.family ? addr_to_sockaddr(&f->source, &ss) : 0;
+	if (n > 0 && bind(f->fd, (struct sockaddr *)&ss, n) < 0)
+		return "the socket cannot be bound to its address";
+	return NULL;
+}
+
+static void on_connected(evutil_socket_t fd, short what, void *arg)
+{
+	struct http_fetch *f = arg;
+	int code = 0;
+	socklen_t n = sizeof(code);
+
+	(void)what;
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &n) < 0)
+		code = errno;
+	if (code != 0) {
+		fail_errno(f, "there is no connection", code);
+		return;
+	}
+	event_del(f->connect_timer);
+	watch(f, EV_READ | EV_WRITE, on_talking);
+}
+
+static void on_begin(evutil_socket_t none, short what, void *arg)
+{
+	struct http_fetch *f = arg;
+	struct sockaddr_storage ss;
+	socklen_t n = addr_to_sockaddr(&f->to, &ss);
+	const char *failure = make_socket(f);
+
+	(void)none;
+	(void)what;
+	if (failure)
+		finish(f, failure);
+	else if (connect(f->fd, (struct sockaddr *)&ss, n) < 0 && errno != EINPROGRESS)
+		fail_errno(f, "there is no connection", errno);
+	else
+		watch(f, EV_WRITE, on_connected);
+}
+
+static void on_timeout(evutil_socket_t none, short what, void *arg)
+{
+	struct http_fetch *f = arg;
+	char text[SENTENCE_BYTES];
+
+	(void)none;
+	(void)what;
+	snprintf(text, sizeof(text), "timed out (%u ms are allowed)", f->timeout_ms);
+	finish(f, text);
+}
+
+/* --- life --- */
 
 struct http_client *http_client_new(struct event_base *base)
 {
 	struct http_client *c = calloc(1, sizeof(*c));
+
 	if (!c)
 		return NULL;
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
-		free(c);
-		return NULL;
-	}
-	signal(SIGPIPE, SIG_IGN); /* CURLOPT_NOSIGNAL leaves that to us */
 	c->base = base;
 	LIST_INIT(&c->fetches);
-	c->multi = curl_multi_init();
-	c->timer = evtimer_new(base, on_timer, c);
-	if (!c->multi || !c->timer) {
-		http_client_free(c);
-		return NULL;
-	}
-	curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_watch_wanted);
-	curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
-	curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timer_wanted);
-	curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
 	return c;
 }
 
 void http_client_free(struct http_client *c)
 {
+	struct http_fetch *f;
+
 	if (!c)
 		return;
-	struct http_fetch *f;
 	while ((f = LIST_FIRST(&c->fetches)))
 		fetch_free(f);
-	if (c->multi)
-		curl_multi_cleanup(c->multi);
-	if (c->timer)
-		event_free(c->timer);
 	free(c);
-	curl_global_cleanup();
 }
 
-/* True for an http or https URL whose host is a literal address, without user or fragment. */
-static bool is_fit(const char *url)
+/* "http://IP[:PORT]", then "/PATH" or nothing: where to, and the rest of it. NULL for all else. */
+static const char *read_url(const char *url, struct addr *ret_to, char host[ADDR_TEXT_BYTES])
 {
-	CURLU *u = curl_url();
-	char *scheme = NULL;
-	char *host = NULL;
-	struct addr a;
-	bool fit = u && curl_url_set(u, CURLUPART_URL, url, CURLU_DISALLOW_USER) == CURLUE_OK &&
-		   curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-		   curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK;
-	fit = fit && (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
-	if (fit && host[0] == '[') {
-		host[strlen(host) - 1] = '\0';
-		fit = addr_parse_ip(host + 1, &a) == 0;
-	} else if (fit) {
-		fit = addr_parse_ip(host, &a) == 0 && a.family == 4;
-	}
-	curl_free(scheme);
-	curl_free(host);
-	curl_url_cleanup(u);
-	return fit;
+	static const char scheme[] = "http://";
+	const char *start = url + sizeof(scheme) - 1;
+
+	if (strncmp(url, scheme, sizeof(scheme) - 1) != 0 || strlen(url) > URL_BYTES_MAX)
+		return NULL;
+	size_t n = strcspn(start, "/");
+	const char *path = start[n] ? start + n : "/";
+	if (n >= ADDR_TEXT_BYTES)
+		return NULL;
+	memcpy(host, start, n);
+	host[n] = '\0';
+	for (const char *p = path; *p; p++)
+		if (*p <= ' ' || *p > '~' || *p == '#')
+			return NULL;
+	if (addr_parse(host, ret_to) == 0)
+		return ret_to->port ? path : NULL;
+	if (addr_parse_ip(host, ret_to) < 0 || ret_to->family != 4)
+		return NULL;
+	ret_to->port = HTTP_PORT;
+	return path;
 }
 
-/* What every fetch has in common. */
-static bool set_common(struct http_fetch *f)
+/* The whole request, as it goes out. */
+static bool write_request(struct http_fetch *f, const struct http_fetch_options *o,
+			  const char *path, const char *host)
 {
-	CURL *e = f->easy;
-	bool fine = true;
-#define SET(option, value) (fine = fine && curl_easy_setopt(e, option, value) == CURLE_OK)
-	SET(CURLOPT_PRIVATE, f);
-	SET(CURLOPT_WRITEFUNCTION, on_body);
-	SET(CURLOPT_WRITEDATA, f);
-	SET(CURLOPT_HEADERFUNCTION, on_head);
-	SET(CURLOPT_HEADERDATA, f);
-	SET(CURLOPT_SOCKOPTFUNCTION, on_socket_made);
-	SET(CURLOPT_SOCKOPTDATA, f);
-	SET(CURLOPT_NOSIGNAL, 1L);
-	SET(CURLOPT_FOLLOWLOCATION, 0L);
-	SET(CURLOPT_PROTOCOLS_STR, "http,https");
-	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	SET(CURLOPT_PROXY, "");		/* not even the environment's */
-	SET(CURLOPT_FRESH_CONNECT, 1L); /* another fetch's connection has another mark */
-	SET(CURLOPT_FORBID_REUSE, 1L);
-	SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)f->max);
-	SET(CURLOPT_HTTPHEADER, f->headers);
-#undef SET
-	return fine;
-}
+	char head[REQUEST_HEAD_BYTES], post[REQUEST_HEAD_BYTES / 4] = "";
 
-static bool set_options(struct http_fetch *f, const struct http_fetch_options *o)
-{
-	CURL *e = f->easy;
-	long connect_ms = o->connect_timeout_ms ? (long)o->connect_timeout_ms : (long)o->timeout_ms;
-	bool fine = curl_easy_setopt(e, CURLOPT_URL, o->url) == CURLE_OK &&
-		    curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)o->timeout_ms) == CURLE_OK &&
-		    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, connect_ms) == CURLE_OK;
-	if (o->source) {
-		char source[ADDR_TEXT_BYTES + sizeof("host!")] = "host!";
-		addr_ip_text(o->source, source + strlen(source));
-		fine = fine && curl_easy_setopt(e, CURLOPT_INTERFACE, source) == CURLE_OK;
-	}
 	if (o->post)
-		fine = fine &&
-		       curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE,
-					(curl_off_t)o->post_bytes) == CURLE_OK &&
-		       curl_easy_setopt(e, CURLOPT_COPYPOSTFIELDS, o->post) == CURLE_OK;
-	return fine;
+		snprintf(post, sizeof(post),
+			 "Content-Type: application/octet-stream\r\nContent-Length: %zu\r\n",
+			 o->post_bytes);
+	int n = snprintf(head, sizeof(head),
+			 "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s\r\n",
+			 o->post ? "POST" : "GET", path, host, post);
+	size_t body = o->post ? o->post_bytes : 0;
+	if (n < 0 || (size_t)n >= sizeof(head))
+		return false;
+	f->request = malloc((size_t)n + body);
+	if (!f->request)
+		return false;
+	memcpy(f->request, head, (size_t)n);
+	if (body > 0)
+		memcpy(f->request + n, o->post, body);
+	f->request_bytes = (size_t)n + body;
+	return true;
 }
 
-/* A POST's type, and no Expect, which would cost a round trip. */
-static struct curl_slist *make_headers(void)
+static struct event *new_timer(struct http_fetch *f, unsigned ms)
 {
-	struct curl_slist *list = curl_slist_append(NULL, "Content-Type: application/octet-stream");
-	struct curl_slist *longer = list ? curl_slist_append(list, "Expect:") : NULL;
-	if (!longer)
-		curl_slist_free_all(list);
-	return longer;
+	const struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+	struct event *timer = evtimer_new(f->client->base, on_timeout, f);
+
+	if (timer && event_add(timer, &tv) < 0) {
+		event_free(timer);
+		return NULL;
+	}
+	return timer;
 }
 
 int http_fetch_start(struct http_client *c, const struct http_fetch_options *o, http_done_fn *fn,
 		     void *arg, struct http_fetch **ret)
 {
-	if (o->timeout_ms == 0 || o->body_bytes_max > SIZE_MAX / 4 || !is_fit(o->url))
+	char host[ADDR_TEXT_BYTES];
+	struct addr to;
+	const char *path = read_url(o->url, &to, host);
+
+	if (o->timeout_ms == 0 || o->body_bytes_max > SIZE_MAX / 4 || !path)
 		return -EINVAL;
 	if (o->source && addr_ip_bytes(o->source) == 0)
 		return -EINVAL;
@@ -360,18 +348,25 @@ int http_fetch_start(struct http_client *c, const struct http_fetch_options *o, 
 	f->client = c;
 	f->fn = fn;
 	f->arg = arg;
+	f->fd = -1;
+	f->to = to;
 	f->mark = o->mark;
-	f->max = o->body_bytes_max;
 	f->timeout_ms = o->timeout_ms;
-	f->headers = o->post ? make_headers() : NULL;
+	if (o->source)
+		f->source = *o->source;
+	f->source.port = 0;
+	http_answer_init(&f->answer, o->body_bytes_max);
 	f->device = o->device ? strdup(o->device) : NULL;
-	f->easy = curl_easy_init();
-	bool fine = f->easy && (!o->post || f->headers) && (!o->device || f->device);
-	fine = fine && set_common(f) && set_options(f, o);
-	if (!fine || curl_multi_add_handle(c->multi, f->easy) != CURLM_OK) {
+	f->timer = new_timer(f, o->timeout_ms);
+	f->connect_timer =
+		new_timer(f, o->connect_timeout_ms ? o->connect_timeout_ms : o->timeout_ms);
+	f->io = event_new(c->base, -1, 0, on_begin, f);
+	if ((o->device && !f->device) || !f->timer || !f->connect_timer || !f->io ||
+	    !write_request(f, o, path, host)) {
 		fetch_free(f);
 		return -ENOMEM;
 	}
+	event_active(f->io, EV_TIMEOUT, 0);
 	*ret = f;
 	return 0;
 }

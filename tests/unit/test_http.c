@@ -749,13 +749,48 @@ static void http_fetch_bounds_size_and_time(void **state)
 	assert_string_not_equal(r.failure, "");
 }
 
-/* Serve one connection with fixed words, length-less, and hang up. */
-static void fetch_words(struct fixture *f, const char *words, size_t n, struct result *r)
+/* A connection that does not come about ends by its own time, and one that did is not ended by it.
+ */
+static void http_fetch_bounds_the_time_to_connect(void **state)
+{
+	struct fixture *f = *state;
+	char url[100];
+	struct result r;
+	int fd = listen_silently(url, sizeof(url));
+	struct http_fetch_options o = options(url);
+	nsec_t start_at = clock_now();
+	o.connect_timeout_ms = SHORT_MS / 2;
+	o.timeout_ms = SHORT_MS;
+	fetch_one(f, &o, &r);
+	assert_string_equal(r.failure, "timed out (80 ms are allowed)");
+	assert_true(clock_now() - start_at >= (SHORT_MS - 30) * NSEC_PER_MSEC);
+
+	int waiting[8]; /* the kernel accepts six of them, and then leaves SYNs unanswered */
+	struct sockaddr_in sin;
+	socklen_t n = sizeof(sin);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&sin, &n), 0);
+	for (unsigned i = 0; i < 8; i++) {
+		waiting[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		(void)!connect(waiting[i], (struct sockaddr *)&sin, sizeof(sin));
+	}
+	start_at = clock_now();
+	o.timeout_ms = PATIENT_MS;
+	fetch_one(f, &o, &r);
+	assert_int_equal(r.status, 0);
+	assert_true(clock_now() - start_at < GIVE_UP_NS);
+	for (unsigned i = 0; i < 8; i++)
+		close(waiting[i]);
+	close(fd);
+}
+
+/* Serve one connection with fixed words, length-less, and hang up. It reads nothing. */
+static void fetch_words_for(struct fixture *f, const char *words, size_t n,
+			    const struct http_fetch_options *with, struct result *r)
 {
 	char url[100];
 	int fd = listen_silently(url, sizeof(url));
-	struct http_fetch_options o = options(url);
-	o.body_bytes_max = 1000;
+	struct http_fetch_options o = *with;
+	o.url = url;
 	memset(r, 0, sizeof(*r));
 	start(f, &o, r);
 	int peer = -1;
@@ -772,6 +807,32 @@ static void fetch_words(struct fixture *f, const char *words, size_t n, struct r
 	assert_int_equal(r->calls, 1);
 	close(peer);
 	close(fd);
+}
+
+static void fetch_words(struct fixture *f, const char *words, size_t n, struct result *r)
+{
+	struct http_fetch_options o = options("");
+	o.body_bytes_max = 1000;
+	fetch_words_for(f, words, n, &o, r);
+}
+
+/* A server that has not read all of a large request, or nothing of it, may answer: that counts. */
+static void http_fetch_takes_an_early_answer(void **state)
+{
+	struct fixture *f = *state;
+	static const char answer[] = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 413 Too Large\r\n"
+				     "Transfer-Encoding: chunked\r\n\r\n3\r\nno!\r\n0\r\n\r\n";
+	struct http_fetch_options o = options("");
+	struct result r;
+	uint8_t *post = calloc(1, 10 * LARGE_BYTES); /* more than the kernel holds */
+	assert_non_null(post);
+	o.post = post;
+	o.post_bytes = 10 * LARGE_BYTES;
+	fetch_words_for(f, answer, sizeof(answer) - 1, &o, &r);
+	assert_int_equal(r.status, 413);
+	assert_int_equal(r.n, 3);
+	assert_memory_equal(r.start, "no!", 3);
+	free(post);
 }
 
 static void http_fetch_bears_a_hostile_server(void **state)
@@ -821,6 +882,14 @@ static void http_fetch_refuses_what_is_no_literal_http(void **state)
 		"gopher://127.0.0.1/",
 		"http://[::1/",
 		"http://127.0.0.1.example/",
+		"https://127.0.0.1/",
+		"http://127.0.0.1:0/",
+		"http://127.0.0.1:65536/",
+		"http://127.0.0.1/a b",
+		"http://127.0.0.1/a\r\nX: y",
+		"http://127.0.0.1/#x",
+		"http://127.0.0.1?x",
+		"http:///x",
 	};
 	struct http_fetch *fetch = NULL;
 	struct result r = {0};
@@ -898,6 +967,8 @@ int main(void)
 		WITH_SERVER(http_fetch_gets_and_posts),
 		WITH_SERVER(http_fetch_over_ipv6_and_from_a_source),
 		WITH_SERVER(http_fetch_bounds_size_and_time),
+		WITH_SERVER(http_fetch_bounds_the_time_to_connect),
+		WITH_SERVER(http_fetch_takes_an_early_answer),
 		WITH_SERVER(http_fetch_bears_a_hostile_server),
 		WITH_SERVER(http_fetch_refuses_what_is_no_literal_http),
 		WITH_SERVER(http_fetch_can_be_cancelled),
