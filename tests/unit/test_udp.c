@@ -54,6 +54,9 @@ static void udp_send_now_says_what_it_refuses(void **state)
 	struct addr other = loopback(6);
 	assert_int_equal(udp_send_now(a, "hi", 2, &other), -EAFNOSUPPORT);
 	assert_int_equal(udp_send_now(a, "hi", 2, &nobody), -EINVAL);
+	struct udp *six = open_udp(6, 0); /* the kernel itself would say ENETUNREACH */
+	assert_int_equal(udp_send_now(six, "hi", 2, &to), -EAFNOSUPPORT);
+	udp_close(six);
 	assert_int_equal(udp_send_now(a, "hi", 2, &to), 0);
 	const struct udp_burst *got;
 	wait_readable(b);
