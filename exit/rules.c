@@ -11,29 +11,46 @@ struct number {
 	uint64_t hi, lo;
 };
 
-struct rule {
+/* The addresses whose bits under the mask are those of net. */
+struct block {
 	struct number net, mask;
+};
+
+struct rule {
+	struct block to;
 	uint16_t lo, hi;
 	uint8_t proto; /* 0: any */
 	bool accept;
 };
 
 struct rules {
-	struct prefix lease[2];
-	struct addr own[2];
-	uint16_t n[2]; /* rules of IPv4, of IPv6 */
+	bool has_lease[2], has_own[2]; /* IPv4, IPv6 */
+	struct block lease[2];
+	struct number own[2];
+	uint16_t n[2]; /* rules */
 	struct rule rule[2][POLICY_RULES_MAX];
+	uint16_t first[2][256]; /* the first one for addresses that begin with this byte */
 	uint64_t seed[2];
 	size_t mask;	      /* slots - 1 */
 	struct number slot[]; /* zero: empty */
 };
 
+/* Of either family. */
 static struct number number_of(const struct addr *a)
 {
-	uint8_t ip[16];
+	if (a->family == 4)
+		return (struct number){0, UINT64_C(0xffff) << 32 | load_be32(a->ip)};
+	return (struct number){load_be64(a->ip), load_be64(a->ip + 8)};
+}
 
-	addr_to_mapped(a, ip);
-	return (struct number){load_be64(ip), load_be64(ip + 8)};
+static bool is_same(struct number a, struct number b)
+{
+	return ((a.hi ^ b.hi) | (a.lo ^ b.lo)) == 0;
+}
+
+static bool is_in(const struct block *b, struct number n)
+{
+	return is_same((struct number){n.hi & b->mask.hi, n.lo & b->mask.lo}, b->net);
 }
 
 static bool is_zero(struct number n)
@@ -46,18 +63,46 @@ static uint64_t high_bits(unsigned n)
 	return n >= 64 ? UINT64_MAX : n ? ~(UINT64_MAX >> n) : 0;
 }
 
+static struct block block_of(const struct prefix *p)
+{
+	unsigned len = p->len + (p->addr.family == 6 ? 0 : 96);
+
+	return (struct block){
+		.net = number_of(&p->addr),
+		.mask = {high_bits(len), len > 64 ? high_bits(len - 64) : 0},
+	};
+}
+
 static void take_rule(struct rules *r, const struct policy_rule *from)
 {
-	unsigned f = from->prefix.addr.family == 6, len = from->prefix.len + (f ? 0 : 96);
+	unsigned f = from->prefix.addr.family == 6;
 
 	r->rule[f][r->n[f]++] = (struct rule){
-		.net = number_of(&from->prefix.addr),
-		.mask = {high_bits(len), len > 64 ? high_bits(len - 64) : 0},
+		.to = block_of(&from->prefix),
 		.lo = from->lo,
 		.hi = from->hi,
 		.proto = from->proto,
 		.accept = from->accept,
 	};
+}
+
+/* An address's first byte; of IPv4 the one behind the mapping's prefix. */
+static uint8_t first_byte(struct number n, unsigned f)
+{
+	return (uint8_t)(f ? n.hi >> 56 : n.lo >> 24);
+}
+
+/* Most rules are about special ranges, which begin with few bytes: so most addresses skip them. */
+static void index_rules(struct rules *r, unsigned f)
+{
+	for (unsigned byte = 0; byte < 256; byte++) {
+		uint16_t i = 0;
+
+		while (i < r->n[f] && ((byte ^ first_byte(r->rule[f][i].to.net, f)) &
+				       first_byte(r->rule[f][i].to.mask, f)))
+			i++;
+		r->first[f][byte] = i;
+	}
 }
 
 /* --- the set of closed addresses --- */
@@ -76,7 +121,7 @@ static bool is_closed(const struct rules *r, struct number n)
 	for (size_t i = slot_of(r, n);; i = (i + 1) & r->mask) {
 		if (is_zero(r->slot[i]))
 			return false;
-		if (r->slot[i].hi == n.hi && r->slot[i].lo == n.lo)
+		if (is_same(r->slot[i], n))
 			return true;
 	}
 }
@@ -93,6 +138,17 @@ static void close_address(struct rules *r, const struct addr *a)
 	r->slot[i] = n;
 }
 
+static void set_range(struct rules *r, unsigned f, const struct prefix *lease,
+		      const struct addr *own)
+{
+	r->has_lease[f] = lease->addr.family != 0;
+	if (r->has_lease[f])
+		r->lease[f] = block_of(lease);
+	r->has_own[f] = own->family != 0;
+	if (r->has_own[f])
+		r->own[f] = number_of(own);
+}
+
 struct rules *rules_new(const struct rules_config *c, const struct rng *rng)
 {
 	size_t slots = 16;
@@ -105,12 +161,12 @@ struct rules *rules_new(const struct rules_config *c, const struct rng *rng)
 		return NULL;
 	rng_bytes(rng, r->seed, sizeof(r->seed));
 	r->mask = slots - 1;
-	r->lease[0] = c->lease4;
-	r->lease[1] = c->lease6;
-	r->own[0] = c->own4;
-	r->own[1] = c->own6;
+	set_range(r, 0, &c->lease4, &c->own4);
+	set_range(r, 1, &c->lease6, &c->own6);
 	for (unsigned i = 0; i < c->policy->n; i++)
 		take_rule(r, &c->policy->rule[i]);
+	for (unsigned f = 0; f < 2; f++)
+		index_rules(r, f);
 	for (size_t i = 0; i < c->nclosed; i++)
 		close_address(r, &c->closed[i]);
 	return r;
@@ -140,9 +196,10 @@ static bool policy_passes(const struct rules *r, const struct ip_view *v, struct
 {
 	unsigned f = v->version == 6;
 	bool any_port = v->fragment_offset != 0;
+	const struct rule *at = r->rule[f] + r->first[f][first_byte(n, f)];
 
-	for (const struct rule *at = r->rule[f], *end = at + r->n[f]; at < end; at++) {
-		if ((n.hi & at->mask.hi) != at->net.hi || (n.lo & at->mask.lo) != at->net.lo)
+	for (const struct rule *end = r->rule[f] + r->n[f]; at < end; at++) {
+		if (!is_in(&at->to, n))
 			continue;
 		if (at->proto && at->proto != v->protocol)
 			continue;
@@ -159,9 +216,9 @@ enum rules_verdict rules_judge(const struct rules *r, const struct ip_view *v)
 	unsigned f = v->version == 6;
 	struct number n = number_of(&v->dst);
 
-	if (r->own[f].family && addr_equal_ip(&v->dst, &r->own[f]))
+	if (r->has_own[f] && is_same(n, r->own[f]))
 		return RULES_OWN;
-	if (is_closed(r, n) || (r->lease[f].addr.family && prefix_has(&r->lease[f], &v->dst)) ||
+	if (is_closed(r, n) || (r->has_lease[f] && is_in(&r->lease[f], n)) ||
 	    embeds_special(&v->dst))
 		return RULES_CLOSED;
 	if (policy_passes(r, v, n))
