@@ -131,14 +131,16 @@ void header_key_done(struct header_key *k)
 	wipe(k, sizeof(*k));
 }
 
+/* A block as it is loaded and stored: whole, or the load would wait for the stores of its parts. */
+typedef uint64_t whole_block __attribute__((vector_size(HEADER_BLOCK_BYTES)));
+
 /* circuit_id u32 | type u8 | ctr u56 | 0 u32 */
 static void write_block(uint8_t block[HEADER_BLOCK_BYTES], const struct header *h)
 {
-	uint32_t id = htobe32(h->circuit_id), zero = 0;
-	uint64_t type_ctr = htobe64((uint64_t)h->type << 56 | (h->ctr & CTR_MASK));
-	memcpy(block, &id, 4);
-	memcpy(block + 4, &type_ctr, 8);
-	memcpy(block + 12, &zero, 4);
+	uint64_t type_ctr = (uint64_t)h->type << 56 | (h->ctr & CTR_MASK);
+	const whole_block v = {htobe64((uint64_t)h->circuit_id << 32 | type_ctr >> 32),
+			       htobe64(type_ctr << 32)};
+	memcpy(block, &v, sizeof(v));
 }
 
 static bool read_block(const uint8_t block[HEADER_BLOCK_BYTES], struct header *ret)

@@ -17,8 +17,6 @@
 /* One DATA datagram whose header opened. */
 struct data {
 	struct dp_item *item;
-	uint8_t *body;
-	size_t n;      /* of body: L */
 	uint64_t ctr;  /* as the header has it */
 	uint64_t seen; /* as the window counts it: HOP_END_BACKWARD, the exit's own; else ctr */
 	bool ok;       /* every layer of ours verified */
@@ -45,6 +43,17 @@ struct batch {
 static void drop(const struct batch *b, enum drop why)
 {
 	drops_add(b->t->drops, why);
+}
+
+static uint8_t *body_of(const struct data *k)
+{
+	return k->item->d + HEADER_BYTES;
+}
+
+/* L */
+static size_t length_of(const struct data *k)
+{
+	return k->item->n - HEADER_BYTES;
 }
 
 /* ---- window ---- */
@@ -87,9 +96,9 @@ static void items_of(const struct run *r, size_t tail, struct aead_item it[DP_RU
 {
 	for (size_t i = 0; i < r->n; i++) {
 		const struct data *k = &r->k[i];
-		it[i].p = k->body;
-		it[i].n = k->n - tail;
-		it[i].tag = k->body + k->n - tail;
+		it[i].p = body_of(k);
+		it[i].n = length_of(k) - tail;
+		it[i].tag = it[i].p + it[i].n;
 		it[i].ctr = k->ctr;
 	}
 }
@@ -136,8 +145,11 @@ static void open_all(const struct batch *b, struct run *r)
 			of[i]->ok = it[i].ok;
 			if (!it[i].ok)
 				continue;
-			it[good] = it[i];
-			of[good++] = of[i];
+			if (good != i) {
+				it[good] = it[i];
+				of[good] = of[i];
+			}
+			good++;
 		}
 		n = good;
 	}
@@ -185,7 +197,7 @@ static void pass_on(const struct batch *b, const struct run *r)
 	uint8_t *d[DP_RUN];
 	for (size_t i = 0; i < r->n; i++) {
 		const struct data *k = &r->k[i];
-		filler_bytes(b->t->filler, k->body + k->n - tail, tail);
+		filler_bytes(b->t->filler, body_of(k) + length_of(k) - tail, tail);
 		ctr[i] = k->ctr + dir->offset;
 		d[i] = k->item->d;
 		result(b, k, DP_SEND)->link = dir->out;
@@ -199,8 +211,8 @@ static void deliver(const struct batch *b, const struct run *r, size_t tail)
 		const struct data *k = &r->k[i];
 		struct dp_result *ret = result(b, k, DP_PLAIN);
 		ret->end = r->dir;
-		ret->plain = k->body;
-		ret->plain_bytes = k->n - tail;
+		ret->plain = body_of(k);
+		ret->plain_bytes = length_of(k) - tail;
 	}
 }
 
@@ -256,23 +268,20 @@ static void finish_run(struct batch *b)
 
 /* ---- into a run ---- */
 
-static bool fits_out(const struct hop_dir *dir, const struct data *k)
-{
-	return HEADER_BYTES + k->n <= dir->out->max_dgram;
-}
-
-static bool size_fits(const struct hop_dir *dir, const struct data *k)
+/* A body of n bytes. */
+static bool size_fits(const struct hop_dir *dir, size_t n)
 {
 	const struct path_data *p = dir->owner;
 	switch (dir->kind) {
 	case HOP_FORWARD:
-		return fits_out(dir, k) && k->n >= tail_of(dir) + PLAIN_LEAST;
+		return HEADER_BYTES + n <= dir->out->max_dgram && n >= tail_of(dir) + PLAIN_LEAST;
 	case HOP_BACKWARD:
-		return fits_out(dir, k) && dir->fill > 0 && k->n >= tail_of(dir) + PLAIN_LEAST;
+		return HEADER_BYTES + n <= dir->out->max_dgram && dir->fill > 0 &&
+		       n >= tail_of(dir) + PLAIN_LEAST;
 	case HOP_END_FORWARD:
-		return k->n >= tail_of(dir) + PLAIN_LEAST;
+		return n >= tail_of(dir) + PLAIN_LEAST;
 	case HOP_END_BACKWARD:
-		return p->hops <= p->slots && k->n >= (size_t)p->slots * AEAD_TAG + PLAIN_LEAST;
+		return p->hops <= p->slots && n >= (size_t)p->slots * AEAD_TAG + PLAIN_LEAST;
 	}
 	return false;
 }
@@ -288,28 +297,38 @@ static uint64_t seen_as(const struct hop_dir *dir, uint64_t ctr)
 	return ctr & COUNTER_MASK;
 }
 
-/* Key (if all of the run verify), size, window: DROP_NONE, or why not. */
-static enum drop check(const struct run *r, const struct data *k)
+/* Key (if all of the run verify), size of the body, window: DROP_NONE, or why not. */
+static enum drop check(const struct run *r, size_t n, uint64_t seen)
 {
 	if (served(r->dir) + r->n >= KEY_PACKETS_MOST)
 		return DROP_DATA_KEY_SPENT;
-	if (!size_fits(r->dir, k))
+	if (!size_fits(r->dir, n))
 		return DROP_DATA_SIZE;
-	return check_window(&r->dir->window, k->seen);
+	return check_window(&r->dir->window, seen);
 }
 
-static void into_run(struct batch *b, struct hop_dir *dir, struct data *k)
+/* Field by field: a copy of what was just written would wait for the writes. */
+static void append(struct run *r, struct dp_item *item, uint64_t ctr, uint64_t seen)
+{
+	struct data *k = &r->k[r->n++];
+	k->item = item;
+	k->ctr = ctr;
+	k->seen = seen;
+	k->ok = false;
+}
+
+static void into_run(struct batch *b, struct hop_dir *dir, struct dp_item *item, uint64_t ctr)
 {
 	struct run *r = &b->run;
 	if (r->dir != dir) {
 		finish_run(b);
 		r->dir = dir;
 	}
-	k->seen = seen_as(dir, k->ctr);
-	enum drop why = check(r, k);
+	uint64_t seen = seen_as(dir, ctr);
+	enum drop why = check(r, item->n - HEADER_BYTES, seen);
 	if (why != DROP_NONE && r->n > 0) { /* it depends on those before it */
 		finish_run(b);
-		why = check(r, k);
+		why = check(r, item->n - HEADER_BYTES, seen);
 	}
 	if (why != DROP_NONE) {
 		drop(b, why);
@@ -317,8 +336,8 @@ static void into_run(struct batch *b, struct hop_dir *dir, struct data *k)
 	}
 	/* Before it seals, so that no neighbour can have one nonce used twice. */
 	if (dir->kind == HOP_BACKWARD)
-		replay_mark(&dir->window, k->seen);
-	r->k[r->n++] = *k;
+		replay_mark(&dir->window, seen);
+	append(r, item, ctr, seen);
 }
 
 /* ---- headers ---- */
@@ -355,11 +374,7 @@ static enum drop judge_opened(struct batch *b, struct dp_item *item, const struc
 		return DROP_CIRCUIT_UNKNOWN;
 	if (dir->in != l)
 		return DROP_CIRCUIT_LINK;
-	struct data k = {.item = item,
-			 .body = item->d + HEADER_BYTES,
-			 .n = item->n - HEADER_BYTES,
-			 .ctr = h->ctr};
-	into_run(b, dir, &k);
+	into_run(b, dir, item, h->ctr);
 	return DROP_NONE;
 }
 
