@@ -20,7 +20,7 @@
 
 #define LINKS_NSEC  (10 * NSEC_PER_SEC)
 #define BUILDS_NSEC (60 * NSEC_PER_SEC)
-#define DRAIN_NSEC  (5 * NSEC_PER_SEC)
+#define DRAIN_NSEC  (10 * NSEC_PER_SEC)
 #define BATCH	    10000 /* BUILDs made ahead at once: 10 MB */
 #define SKIPPED	    77	  /* what ctest calls skipped */
 
@@ -153,6 +153,10 @@ static bool is_named(const char *const *names, const char *name)
 	return false;
 }
 
+/* A relay whose core is somebody else's for long drops what waited for it. That is honest when it
+ * is counted. */
+static const char *const congestion[] = {"queue-late", NULL};
+
 void load_check_status(struct load *l, const char *const *drops)
 {
 	json_t *s = relay_process_status(&l->relay), *value;
@@ -163,8 +167,13 @@ void load_check_status(struct load *l, const char *const *drops)
 	      (unsigned long long)status_number(s, "circuits"),
 	      (unsigned long long)status_number(s, "pending"), l->paths.live);
 	json_object_foreach(json_object_get(s, "drops"), name, value)
-		CHECK(l, is_named(drops, name), "the relay dropped %lld: %s",
-		      (long long)json_integer_value(value), name);
+		CHECK(l, is_named(drops, name) || is_named(congestion, name),
+		      "the relay dropped %lld: %s", (long long)json_integer_value(value), name);
+	if (!is_named(drops, congestion[0]))
+		CHECK(l, status_drop(s, congestion[0]) == l->lost,
+		      "%llu datagrams did not come, and the relay says that it dropped %llu",
+		      (unsigned long long)l->lost,
+		      (unsigned long long)status_drop(s, congestion[0]));
 	json_decref(s);
 	for (unsigned d = 1; d < DROP_COUNT; d++)
 		CHECK(l, !drops_get(&l->around.drops, (enum drop)d), "our links dropped: %s",
@@ -221,8 +230,9 @@ void load_streams_end(struct load *l, bool may_lose)
 	CHECK(l, load_until(l, are_drained, DRAIN_NSEC), "data does not stop");
 	for (unsigned i = 0; i < l->streams; i++) {
 		const struct stream_count *c = &l->stream[i].count;
-		bool whole = c->received == c->sent && !c->lost && !c->late;
-		CHECK(l, (whole || may_lose) && !c->bad && c->verified,
+		bool in_order = c->received + c->lost == c->sent && !c->late;
+		l->lost += c->lost;
+		CHECK(l, (in_order || may_lose) && !c->bad && c->verified,
 		      "%s: sent %llu, came %llu, lost %llu, late %llu, bad %llu, verified %llu",
 		      l->stream[i].c.direction == STREAM_FORWARD ? "forward" : "backward",
 		      (unsigned long long)c->sent, (unsigned long long)c->received,

@@ -37,6 +37,7 @@ struct load {
 	struct stream stream[2];
 	unsigned streams;
 	bool building; /* paths_pump() runs too */
+	uint64_t lost; /* datagrams of all streams that have ended */
 	bool spins;    /* looks for datagrams without ever waiting for one */
 	json_t *report, *problems;
 };
@@ -60,10 +61,11 @@ void load_link_all(struct load *l);
 /* Build n more paths, all of which must become live; returns the number of the first. */
 unsigned load_build(struct load *l, unsigned n);
 /* Compare the relay's status with what we know: its circuits, no drops but those named (NULL ends
- * the list). */
+ * the list), and datagrams that waited too long for a core: as many as did not come. */
 void load_check_status(struct load *l, const char *const *drops);
 /* Begin streams over paths [first, first + n) in the directions asked for; end them: what came is
- * as it was sent, and unless they may lose, all came in order. */
+ * as it was sent, and unless they may lose, in order, and what did not come is counted in ->lost.
+ */
 void load_streams_begin(struct load *l, unsigned first, unsigned n);
 void load_streams_end(struct load *l, bool may_lose);
 

@@ -162,7 +162,8 @@ static void flood(struct load *l)
 
 void mode_flood(struct load *l)
 {
-	static const char *const drops[] = {"ring-full", "build-rate", "build-pending-full", NULL};
+	static const char *const drops[] = {"ring-full", "build-rate", "build-pending-full",
+					    "queue-late", NULL};
 	double time = l->o.seconds * l->o.windows + 1;
 	load_link_all(l);
 	unsigned first = load_build(l, l->o.circuits);

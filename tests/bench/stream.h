@@ -31,7 +31,8 @@ struct stream_count {
 	uint64_t verified; /* opened and compared */
 };
 
-#define STREAM_PATIENCE_NSEC (1 * NSEC_PER_SEC)
+#define STREAM_PATIENCE_NSEC                                                                       \
+	(4 * NSEC_PER_SEC) /* a relay without a core for so long is no more busy */
 
 /* The paths that one neighbour sends for, in turn. */
 struct stream_turn {
