@@ -11,14 +11,14 @@
 #include "net/udp.h"
 #include "tun/coalesce.h"
 
-#define BATCH_FRAMES	   64 /* read from the TUN before another descriptor gets its turn */
-#define BATCH_HANDOVERS	   64 /* taken from the ring likewise */
+#define BATCH_FRAMES	   64	 /* read from the TUN before another descriptor gets its turn */
+#define BATCH_HANDOVERS	   64	 /* taken from the ring likewise */
 #define LARGE_BURST_BYTES  16384 /* bursts of this size on average are read few at a time, */
 #define READ_LARGE	   2	 /* so that their bytes are still in the cache when they leave; */
 #define READ_MOST	   64	 /* of smaller ones as many as there are */
 #define AVERAGE_BURSTS	   16	 /* over about so many is the wait averaged */
 #define READ_ROUNDS	   4	 /* before another descriptor has its turn */
-#define SEAL_BATCH	   16 /* datagrams sealed in one go: they fit into the first cache */
+#define SEAL_BATCH	   16	 /* datagrams sealed in one go: they fit into the first cache */
 #define ARENA_BYTES	   (256 * 1024) /* sealed datagrams that wait for the end of the batch */
 #define FRAME_ROOM	   (65536 + 64) /* a frame of the TUN with its virtio-net header */
 #define QUEUE_FRAMES	   512		/* of the TUN that wait for a worker */
@@ -64,6 +64,15 @@ struct foreign {
 	nsec_t told;
 };
 
+/* What a worker knows of the queue in a socket. */
+struct arriving {
+	unsigned bursts; /* that the last look brought */
+	bool large;	 /* they were */
+	nsec_t average;	 /* how long bursts wait there */
+	struct codel codel;
+	bool owed; /* one datagram shall be lost */
+};
+
 struct worker {
 	struct engine *engine;
 	unsigned number;
@@ -73,9 +82,7 @@ struct worker {
 	int wake_fd;		   /* eventfd: the ring has something, or stop */
 	struct udp *udp[FAMILIES]; /* NULL: no socket of that family */
 	struct udp_reader *reader[FAMILIES];
-	bool large[FAMILIES];		     /* the last bursts were large */
-	nsec_t waited[FAMILIES];	     /* how long bursts wait in the socket, on average */
-	struct codel arriving[FAMILIES];
+	struct arriving arriving[FAMILIES];
 	bool lose; /* the burst that is worked on waited too long: drop one of it */
 	struct udp_writer *writer[FAMILIES]; /* what is sent when the batch ends */
 	struct coalesce *coalesce;	     /* what is written to the TUN then */
@@ -83,8 +90,9 @@ struct worker {
 	struct pkt *leaving;		     /* of the pool, put back when the batch ends */
 	uint8_t *arena;			     /* datagrams that we seal, until the batch ends */
 	size_t arena_used;
-	size_t in_run; /* datagrams of frames since the last flush */
-	struct fq *fq; /* what was read from the TUN */
+	size_t in_run;	 /* datagrams of frames since the last flush */
+	struct fq *fq;	 /* what was read from the TUN */
+	unsigned frames; /* that the last look at the TUN found */
 	struct dp_item item[DP_BATCH];
 	struct ring *ring; /* struct addr + datagram, from other workers */
 	struct filler filler;

@@ -97,34 +97,54 @@ nsec_t worker_now(const struct worker *w)
 
 /* --- batches --- */
 
-/* Does the socket's queue hold datagrams for too long? A worker that takes turns with others on its
- * core finds much and leaves nothing each time: so it is the average wait that counts, not, as in a
- * router, the shortest. docs/PERFORMANCE.md has what other limits gave. */
-static bool is_late(struct worker *w, unsigned family, nsec_t waited)
+/* Does the socket's queue hold datagrams for too long, so that one of this burst shall be lost? A
+ * worker that takes turns with others on its core finds much and leaves nothing each time: so it is
+ * the average wait that counts, not, as in a router, the shortest. The loss waits for a large
+ * burst, which is of a flow that fills the queue, unless all wait very long. docs/PERFORMANCE.md
+ * has what other limits gave. */
+static bool is_late(struct worker *w, struct arriving *q, const struct udp_burst *b)
 {
 	static const struct codel_limits limits = {NSEC_PER_MSEC / 2, 25 * NSEC_PER_MSEC};
-	nsec_t *average = &w->waited[family];
 
-	*average += (waited - *average) / AVERAGE_BURSTS;
-	return codel_drops(&w->arriving[family], &limits, w->now, *average, false);
+	q->average += ((nsec_t)b->waited - q->average) / AVERAGE_BURSTS;
+	if (codel_drops(&q->codel, &limits, w->now, q->average, false))
+		q->owed = true;
+	else if (q->average < limits.target)
+		q->owed = false;
+	if (!q->owed || (b->len < LARGE_BURST_BYTES && q->average < 4 * limits.target))
+		return false;
+	q->owed = false;
+	return true;
+}
+
+/* How many to ask for when the last time brought `last`: twice as many. To find that there is no
+ * second one costs a lonely packet a look into the kernel before it leaves. */
+static unsigned next_most(unsigned last, unsigned limit)
+{
+	unsigned most = last ? 2 * last : 1;
+	return most < limit ? most : limit;
 }
 
 static void read_udp(struct worker *w, unsigned family)
 {
+	struct arriving *q = &w->arriving[family];
+
 	for (unsigned round = 0; round < READ_ROUNDS; round++) {
+		unsigned most = next_most(q->bursts, q->large ? READ_LARGE : READ_MOST);
 		const struct udp_burst *b;
-		size_t most = w->large[family] ? READ_LARGE : READ_MOST, bytes = 0;
+		size_t bytes = 0;
 		int n = udp_reader_receive(w->reader[family], most, &b);
 
 		for (int i = 0; i < n; i++) {
-			w->lose = is_late(w, family, (nsec_t)b[i].waited);
+			w->lose = is_late(w, q, &b[i]);
 			worker_burst(w, b[i].data, b[i].len, b[i].segment, &b[i].from);
 			bytes += b[i].len;
 		}
 		w->lose = false;
 		worker_flush(w); /* the reader's buffers are read into again */
-		w->large[family] = n > 0 && bytes / (unsigned)n >= LARGE_BURST_BYTES;
-		if (n < (int)most)
+		q->bursts = n > 0 ? (unsigned)n : 0;
+		q->large = n > 0 && bytes / (unsigned)n >= LARGE_BURST_BYTES;
+		if (n < (int)most || most == 1)
 			break;
 	}
 }
@@ -132,23 +152,27 @@ static void read_udp(struct worker *w, unsigned family)
 /* Take what the kernel has for us into the queue: it shall wait where it is seen how long. */
 static void read_tun(struct worker *w)
 {
-	for (unsigned i = 0; w->tun_now && i < BATCH_FRAMES; i++) {
+	unsigned most = next_most(w->frames, BATCH_FRAMES), n = 0;
+
+	while (w->tun_now && n < most) {
 		struct tun_frame f;
 		int e = tun_read_frame(w->tun_now, w->number, fq_room(w->fq), FRAME_ROOM, &f);
 
 		if (!e) {
 			fq_put(w->fq, &f, w->now);
+			n++;
 			continue;
 		}
-		if (e != -EMSGSIZE && e != -EBADMSG) {
-			if (e == -EBADFD) /* somebody removed the interface: it would be "ready" for
-					     ever */
-				epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, tun_fd(w->tun_now, w->number),
-					  NULL);
-			return;
+		if (e == -EMSGSIZE || e == -EBADMSG) {
+			drops_add(&w->drops, DROP_INNER_FORMAT);
+			n++;
+			continue;
 		}
-		drops_add(&w->drops, DROP_INNER_FORMAT);
+		if (e == -EBADFD) /* somebody removed the interface: it would be "ready" for ever */
+			epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, tun_fd(w->tun_now, w->number), NULL);
+		break;
 	}
+	w->frames = n;
 }
 
 /* Seal from the queue as much as one batch holds. */

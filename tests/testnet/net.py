@@ -230,6 +230,8 @@ def make_wires(net):
     with inside(f"{net.prefix}-wire"):
         sysctl("ipv6/conf/all/disable_ipv6", 1)
         sysctl("ipv6/conf/default/disable_ipv6", 1)
+        for what in ("iptables", "ip6tables", "arptables"):  # a switch does not filter, whatever module is loaded
+            sysctl(f"bridge/bridge-nf-call-{what}", 0)
     ip_batch(lines, f"{net.prefix}-wire")
 
 
