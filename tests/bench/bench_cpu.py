@@ -10,6 +10,7 @@ Strangers are processes outside of the run: neither in its namespaces, nor start
 Their time is the growth of the sum of (own + reaped children's) time over all of them that live: when one
 dies its time moves to its parent, so short-lived ones count as well.
 """
+import contextlib
 import os
 import platform
 import re
@@ -18,6 +19,7 @@ import time
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 CORES = os.cpu_count()
+SNAPSHOT_TRIES = 10
 PF_KTHREAD = 0x00200000
 BUSY = (0, 1, 2, 5, 6)          # user nice system irq softirq
 IDLE = (3, 4)
@@ -46,6 +48,17 @@ def machine_seconds():
             "steal": ticks[STEAL] * TICK_S, "wall": time.monotonic()}
 
 
+def all_processes():
+    """{pid: fields} of all but kernel threads, of a moment when none came or went: else the time of a process
+    that dies while we read is missed, or counted twice."""
+    for _ in range(SNAPSHOT_TRIES):
+        before = set(filter(str.isdecimal, os.listdir("/proc")))
+        rows = {int(pid): stat_fields(pid) for pid in before}
+        if before == set(filter(str.isdecimal, os.listdir("/proc"))):
+            break
+    return {pid: fields for pid, fields in rows.items() if fields and not int(fields[6]) & PF_KTHREAD}
+
+
 class Strangers:
     """Knows which processes belong to a run."""
 
@@ -55,9 +68,10 @@ class Strangers:
 
     def namespaces(self):
         found = set()
-        for name in os.listdir("/run/netns"):
-            if name.startswith(self.prefix + "-"):
-                found.add(os.stat(os.path.join("/run/netns", name)).st_ino)
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir("/run/netns"):
+                if name.startswith(self.prefix + "-"):
+                    found.add(os.stat(os.path.join("/run/netns", name)).st_ino)
         return found
 
     def is_ours(self, pid, parents, inodes):
@@ -77,12 +91,8 @@ class Strangers:
 
     def seconds(self):
         """The sum that the head of this file explains."""
+        rows = all_processes()
         inodes = self.namespaces()
-        rows = {}
-        for pid in filter(str.isdecimal, os.listdir("/proc")):
-            fields = stat_fields(pid)
-            if fields and not int(fields[6]) & PF_KTHREAD:
-                rows[int(pid)] = fields
         parents = {pid: int(fields[1]) for pid, fields in rows.items()}
         return sum(sum(int(word) for word in fields[11:15]) * TICK_S for pid, fields in rows.items()
                    if not self.is_ours(pid, parents, inodes))

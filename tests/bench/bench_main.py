@@ -168,7 +168,7 @@ class Bench:
         return {"schema": 1, "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "took_s": round(time.monotonic() - self.began, 1), "machine": machine,
                 "settings": {name: getattr(self.args, name) for name in (
-                    "quick", "runs", "seconds", "hops", "ways", "measures", "param", "client_set", "relay_set",
+                    "quick", "runs", "seconds", "hops", "ways", "measures", "nice", "param", "client_set", "relay_set",
                     "exit_set")},
                 "offloads": self.offloads(), "ways": ways, "noise": self.noise(before), "notes": self.notes,
                 "results": results, "samples": [
@@ -298,6 +298,8 @@ def arguments():
     parser.add_argument("--install-packages", action="store_true", help="first install what is compared with: "
                         f"{', '.join(PACKAGES)}")
     parser.add_argument("--prefix", type=prefix, default="bench", help="of the test network (bench)")
+    parser.add_argument("--nice", type=int, default=0, metavar="N", help="run everything at this priority: -10 on a "
+                        "machine with other users")
     parser.add_argument("--verbose", action="store_true", help="each measurement as it comes")
     for option in ("--param", "--client-set", "--relay-set", "--exit-set"):
         parser.add_argument(option, type=key_value, action="append", default=[], metavar="KEY=VALUE",
@@ -354,6 +356,7 @@ def main():
             raise Failed(f"{', '.join(missing)} not found: scripts/build --install-packages installs them")
         if args.install_packages:
             install_packages()
+        os.setpriority(os.PRIO_PROCESS, 0, max(-20, min(19, args.nice)))
         with alone(args.prefix):
             bench = Bench(args)
             if args.down:

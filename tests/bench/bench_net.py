@@ -138,7 +138,7 @@ class Net:
     def plan(self, relays, clients):
         """What the network is made of, as one comparable value."""
         return {"relays": relays, "clients": clients, "build": self.build,
-                **{name: getattr(self.args, name) for name in ("param", "client_set", "relay_set", "exit_set")}}
+                **{name: getattr(self.args, name) for name in ("nice", "param", "client_set", "relay_set", "exit_set")}}
 
     def up(self, relays, clients):
         plan = self.plan(relays, clients)
@@ -234,7 +234,7 @@ class Net:
     # --- commands and processes in hosts ------------------------------------------------------
 
     def argv(self, host, *words):
-        return ["ip", "netns", "exec", f"{self.prefix}-{host}", *map(str, words)]
+        return ["nsenter", f"--net=/run/netns/{self.prefix}-{host}", *map(str, words)]
 
     def run(self, host, *words, seconds=60, what=None):
         try:

@@ -23,16 +23,17 @@ def derived(sample):
     gigabytes = sample["bytes"] / GB
     roles = {role: times["s"] for role, times in cpu["roles"].items()}
     generator = sample["generator_cpu_s"]
-    out["s_per_gb"] = cpu["ours_s"] / gigabytes
+    ours = max(cpu["ours_s"], generator + sum(roles.values()))   # strangers' time is known less well
+    out["s_per_gb"] = ours / gigabytes
     out["cpu_allows_gbit_per_s"] = 8 * CORES / out["s_per_gb"]
     out["generator_s_per_gb"] = generator / gigabytes
-    out["rest_s_per_gb"] = (cpu["ours_s"] - generator - sum(roles.values())) / gigabytes
+    out["rest_s_per_gb"] = (ours - generator - sum(roles.values())) / gigabytes
     if "relays" in roles:
         out["relay_s_per_gb"] = roles["relays"] / sample["relays_on_path"] / gigabytes
     for role, seconds in roles.items():
         out[f"{role}_s_per_gb"] = seconds / gigabytes
     if "delivered" in sample:
-        out["us_per_datagram"] = cpu["ours_s"] * 1e6 / sample["delivered"]
+        out["us_per_datagram"] = ours * 1e6 / sample["delivered"]
     return out
 
 
@@ -90,7 +91,7 @@ def table(title, head, rows):
 
     def line(row):
         return "  ".join([str(row[0]).ljust(wide[0]), *(str(c).rjust(w) for c, w in zip(row[1:], wide[1:]))]).rstrip()
-    return ["", title, line(head), *(line(row) for row in rows)]
+    return ["", title, *([line(head)] if any(head) else []), *(line(row) for row in rows)]
 
 
 def show(value, digits):
@@ -162,7 +163,7 @@ def drop_lines(samples):
         if sums:
             rows.append([f"{sample['way']} {sample['measure']} {sample['direction']}",
                          ", ".join(f"{name} {count}" for name, count in sums.most_common(DROPS_SHOWN))])
-    return table("drops", ("", ""), rows)
+    return table("drops", ("", ""), [[name, "  " + what] for name, what in rows])
 
 
 def check_lines(rows):
