@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <errno.h>
 #include "base/bytes.h"
-#include "tun/checksum.h"
 
 void plain_from_packet(struct pkt *k, const struct ip_view *v)
 {
@@ -37,10 +36,8 @@ int plain_to_packet(struct pkt *k, struct ip_view *ret)
 	k->data++;
 	k->len = v.len;
 	k->flags &= ~TUN_PKT_CSUM_OPEN;
-	if (type == PLAIN_PACKET_OPEN) {
-		checksum_leave_open(k->data, &v);
+	if (type == PLAIN_PACKET_OPEN)
 		k->flags |= TUN_PKT_CSUM_OPEN;
-	}
 	*ret = v;
 	return 0;
 }

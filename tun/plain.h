@@ -10,9 +10,8 @@
 #include "tun/ip.h"
 
 /* In pkt.flags: the packet is an unfragmented TCP or UDP packet without IPv6 extension headers, and
- * its checksum field holds the folded, not complemented sum of its pseudo-header: whoever sends it
- * on completes it (virtio-net's "needs checksum"; checksum_complete() in tun/checksum.h does so in
- * software). */
+ * its checksum is left open, whatever stands in the field: coalesce_put() takes it so, and
+ * checksum_complete() writes it. */
 #define TUN_PKT_CSUM_OPEN (1u << 0)
 
 /* Turn the inner packet in k (data, len >= v->len, TUN_PKT_CSUM_OPEN or not; v from ip_parse() of
@@ -21,8 +20,8 @@
  * headroom. */
 void plain_from_packet(struct pkt *k, const struct ip_view *v);
 /* Turn the plain of type 2 or 3 in k (data, len, padding and all) into an inner packet: data behind
- * the type byte, len its own length, type 3 gets the pseudo-header sum and TUN_PKT_CSUM_OPEN, type
- * 2 clears the flag. Fills *ret. -EBADMSG with k and *ret untouched: another type, a packet that
+ * the type byte, len its own length; type 3 sets TUN_PKT_CSUM_OPEN and leaves the field 0, type 2
+ * clears the flag. Fills *ret. -EBADMSG with k and *ret untouched: another type, a packet that
  * ip_parse() refuses, type 3 on what is no whole TCP or UDP packet without extension headers, or
  * whose checksum field is not 0. */
 int plain_to_packet(struct pkt *k, struct ip_view *ret) __attribute__((warn_unused_result));

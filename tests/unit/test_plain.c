@@ -60,8 +60,7 @@ static void plain_leaves_checksums_open(void **state)
 		assert_int_equal(load_be16(k->data + 1 + ip_open_checksum_at(&v)), 0);
 		assert_int_equal(plain_to_packet(k, &back), 0);
 		assert_int_equal(k->flags, TUN_PKT_CSUM_OPEN);
-		assert_int_equal(load_be16(k->data + ip_open_checksum_at(&v)),
-				 checksum_fold(checksum_pseudo(&v)));
+		assert_int_equal(load_be16(k->data + ip_open_checksum_at(&v)), 0);
 		checksum_complete(k->data, &back);
 		assert_memory_equal(k->data, complete, v.len);
 		pkt_put(pool, k);
