@@ -335,8 +335,10 @@ int main(int argc, char **argv)
 	else
 		l.o.run(&l);
 	CHECK(&l, !interrupted, "interrupted");
+	nsec_t gap = l.around.longest_gap;
 	close_all(&l);
 	size_t problems = json_array_size(l.problems);
+	json_object_set_new(l.report, "longest_gap_s", json_real((double)gap / NSEC_PER_SEC));
 	json_object_set_new(l.report, "problems", l.problems);
 	json_dumpf(l.report, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
 	putchar('\n');

@@ -433,6 +433,9 @@ void neighbours_serve(struct neighbours *s, int timeout_ms)
 	struct epoll_event ready[SERVE_EVENTS];
 	int n = epoll_wait(s->epoll_fd, ready, SERVE_EVENTS, timeout_ms);
 	nsec_t now = clock_now();
+	if (s->served && now - s->served > s->longest_gap)
+		s->longest_gap = now - s->served;
+	s->served = now;
 	for (int i = 0; i < n; i++)
 		receive(ready[i].data.ptr, now);
 	run_timers(s, now);

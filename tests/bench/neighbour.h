@@ -54,8 +54,10 @@ struct neighbours {
 	struct drops drops; /* what the links of all dropped: nothing, unless somebody errs */
 	struct receiver *receiver;
 	nsec_t next_timers;
-	uint64_t strange;   /* datagrams that opened on no link of ours */
-	uint64_t send_full; /* datagrams that the kernel did not take */
+	nsec_t served,
+		longest_gap; /* when we last looked at the sockets; how long we once did not */
+	uint64_t strange;    /* datagrams that opened on no link of ours */
+	uint64_t send_full;  /* datagrams that the kernel did not take */
 };
 
 /* One previous and one next neighbour for each two members of n (members is even), one client, one
