@@ -75,8 +75,8 @@ static unsigned probe_offloads(int fd)
 static int set_options(struct udp *u, const struct udp_config *c)
 {
 	size_t buffer = c->buffer_bytes ? c->buffer_bytes : UDP_BUFFER_BYTES_DEFAULT;
-	int err = set_int(u->fd, SOL_SOCKET, SO_REUSEPORT, 1);
-	if (err == 0 && c->bind.family == 6)
+	int err = 0;
+	if (c->bind.family == 6)
 		err = set_int(u->fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
 	if (err == 0 && c->mark != 0)
 		err = set_int(u->fd, SOL_SOCKET, SO_MARK, (int)c->mark);
@@ -93,12 +93,20 @@ static int set_options(struct udp *u, const struct udp_config *c)
 	return err;
 }
 
+/* A port is shared with who asks for it by number. One that the kernel chooses is free only if
+ * sharing is not yet allowed: else it may be that of another of this user's sockets, who would lose
+ * datagrams to us. */
 static int bind_to(struct udp *u, const struct addr *to)
 {
 	struct sockaddr_storage ss;
 	socklen_t n = addr_to_sockaddr(to, &ss);
-	if (bind(u->fd, (struct sockaddr *)&ss, n) < 0)
-		return -errno;
+	int err = to->port != 0 ? set_int(u->fd, SOL_SOCKET, SO_REUSEPORT, 1) : 0;
+	if (err == 0 && bind(u->fd, (struct sockaddr *)&ss, n) < 0)
+		err = -errno;
+	if (err == 0 && to->port == 0)
+		err = set_int(u->fd, SOL_SOCKET, SO_REUSEPORT, 1);
+	if (err < 0)
+		return err;
 	n = sizeof(ss);
 	if (getsockname(u->fd, (struct sockaddr *)&ss, &n) < 0)
 		return -errno;

@@ -207,11 +207,41 @@ static void udp_writer_meets_an_mtu(void **state)
 	set_mtu(65536);
 }
 
+/* The namespace has two ports to give: a third socket gets none, but may share one by its number.
+ */
+static void check_free_ports(uint8_t family)
+{
+	struct udp *u[2], *more;
+	struct udp_config c = {.bind = loopback(family)};
+	u[0] = open_udp(family, 0);
+	u[1] = open_udp(family, 0);
+	assert_int_not_equal(udp_local(u[0]).port, udp_local(u[1]).port);
+	assert_int_equal(udp_open(&c, &more), -EADDRINUSE);
+	c.bind = udp_local(u[0]);
+	assert_int_equal(udp_open(&c, &more), 0);
+	udp_close(more);
+	udp_close(u[0]);
+	udp_close(u[1]);
+}
+
+static void udp_port_that_the_kernel_chooses_is_nobody_elses(void **state)
+{
+	(void)state;
+	static const char path[] = "/proc/sys/net/ipv4/ip_local_port_range";
+	FILE *f = fopen(path, "w");
+	assert_non_null(f);
+	assert_true(fputs("40000 40001", f) >= 0);
+	assert_int_equal(fclose(f), 0);
+	check_free_ports(4);
+	check_free_ports(6);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(udp_header_has_the_same_fields_everywhere),
 		cmocka_unit_test(udp_writer_meets_an_mtu),
+		cmocka_unit_test(udp_port_that_the_kernel_chooses_is_nobody_elses), /* the last */
 	};
 	if (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0) {
 		fprintf(stderr, "test_udp_header: no network namespace to be had: %s\n",
