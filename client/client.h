@@ -169,14 +169,8 @@ bool inner_is_private(const struct addr *a);
 bool inner_is_local(const struct inner *i, const struct addr *a);
 void inner_reset_bytes(struct inner *i);
 void inner_set_active(struct inner *i, struct path_data *p);
-/* What the lease and the local networks (netinfo_local_prefixes()) are; replaced as a whole, the
- * old one retired by env. 0 or -ENOMEM. */
-struct inner_lease {
-	struct addr lease4, lease6, dns[3];
-	unsigned ndns;
-	size_t nlocal;
-	struct prefix local[]; /* of this host's other links */
-};
+/* What the lease and the local networks (of this host's other links: netinfo_local_prefixes()) are;
+ * replaced as a whole, the old one retired by env. 0 or -ENOMEM. */
 int inner_set_lease(struct inner *i, const struct onion_env *env, const struct msg_grant *g,
 		    const struct prefix *local, size_t nlocal) __attribute__((warn_unused_result));
 

@@ -17,9 +17,22 @@
 #include "tun/split.h"
 #include "tun/plain.h"
 
+/* A network, for comparing: addr.ip under the mask. */
+struct network {
+	struct addr addr;
+	uint64_t mask[2]; /* in the order of the bytes */
+};
+
+struct lease {
+	struct addr lease4, lease6, dns[3];
+	unsigned ndns;
+	size_t nlocal;
+	struct network local[]; /* of this host's other links */
+};
+
 struct inner {
 	_Atomic(struct path_data *) active;
-	_Atomic(struct inner_lease *) lease;
+	_Atomic(struct lease *) lease;
 	_Atomic uint64_t bytes_up, bytes_down; /* since inner_reset_bytes() */
 };
 
@@ -41,10 +54,21 @@ void inner_set_active(struct inner *i, struct path_data *p)
 	atomic_store_explicit(&i->active, p, memory_order_release);
 }
 
+static struct network network_of(const struct prefix *p)
+{
+	struct network n = {.addr = p->addr};
+	uint8_t mask[16] = {0};
+
+	for (unsigned bit = 0; bit < p->len; bit++)
+		mask[bit / 8] |= (uint8_t)(0x80 >> bit % 8);
+	memcpy(n.mask, mask, sizeof(n.mask));
+	return n;
+}
+
 int inner_set_lease(struct inner *i, const struct onion_env *env, const struct msg_grant *g,
 		    const struct prefix *local, size_t nlocal)
 {
-	struct inner_lease *l = calloc(1, sizeof(*l) + nlocal * sizeof(local[0])), *old;
+	struct lease *l = calloc(1, sizeof(*l) + nlocal * sizeof(l->local[0])), *old;
 
 	if (!l)
 		return -ENOMEM;
@@ -52,8 +76,8 @@ int inner_set_lease(struct inner *i, const struct onion_env *env, const struct m
 	l->lease6 = g->lease6;
 	l->ndns = g->ndns;
 	memcpy(l->dns, g->dns, sizeof(l->dns));
-	l->nlocal = nlocal;
-	memcpy(l->local, local, nlocal * sizeof(local[0]));
+	for (; l->nlocal < nlocal; l->nlocal++)
+		l->local[l->nlocal] = network_of(&local[l->nlocal]);
 	old = atomic_exchange_explicit(&i->lease, l, memory_order_acq_rel);
 	if (old)
 		env->retire(env->arg, old, free);
@@ -62,23 +86,39 @@ int inner_set_lease(struct inner *i, const struct onion_env *env, const struct m
 
 /* --- from the onion --- */
 
-static bool is_own(const struct inner_lease *l, const struct addr *a)
+/* addr_equal_ip() in line: what follows an IPv4 address is zero. */
+static bool is_same(const struct addr *a, const struct addr *b)
 {
-	return addr_equal_ip(a, &l->lease4) || addr_equal_ip(a, &l->lease6);
+	return a->family == b->family && memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;
 }
 
-static bool is_dns(const struct inner_lease *l, const struct addr *a)
+static bool is_own(const struct lease *l, const struct addr *a)
+{
+	return is_same(a, a->family == 6 ? &l->lease6 : &l->lease4);
+}
+
+static bool is_dns(const struct lease *l, const struct addr *a)
 {
 	for (unsigned i = 0; i < l->ndns; i++)
-		if (addr_equal_ip(a, &l->dns[i]))
+		if (is_same(a, &l->dns[i]))
 			return true;
 	return false;
 }
 
-static bool is_local(const struct inner_lease *l, const struct addr *a)
+static bool is_in(const struct network *n, const struct addr *a)
+{
+	uint64_t x[2], y[2];
+
+	memcpy(x, a->ip, sizeof(x));
+	memcpy(y, n->addr.ip, sizeof(y));
+	return a->family == n->addr.family &&
+	       (((x[0] ^ y[0]) & n->mask[0]) | ((x[1] ^ y[1]) & n->mask[1])) == 0;
+}
+
+static bool is_local(const struct lease *l, const struct addr *a)
 {
 	for (size_t i = 0; i < l->nlocal; i++)
-		if (prefix_has(&l->local[i], a))
+		if (is_in(&l->local[i], a))
 			return true;
 	return false;
 }
@@ -127,18 +167,19 @@ static bool is_icmp_error(const struct pkt *k, const struct ip_view *v)
 	       (v->protocol == IP_ICMPV6 && type >= 1 && type <= 3);
 }
 
-static bool source_is_fine(const struct inner_lease *l, const struct pkt *k,
-			   const struct ip_view *v)
+static bool source_is_fine(const struct lease *l, const struct pkt *k, const struct ip_view *v)
 {
-	if (is_own(l, &v->src) || is_local(l, &v->src) || is_martian(&v->src))
+	if (is_own(l, &v->src) || is_local(l, &v->src))
 		return false;
-	return !inner_is_private(&v->src) || is_dns(l, &v->src) || is_icmp_error(k, v);
+	if (!inner_is_private(&v->src))
+		return true;
+	return !is_martian(&v->src) && (is_dns(l, &v->src) || is_icmp_error(k, v));
 }
 
 static void from_onion(void *arg, struct worker *w, struct hop_dir *end, struct pkt *k)
 {
 	struct inner *i = arg;
-	const struct inner_lease *l = atomic_load_explicit(&i->lease, memory_order_acquire);
+	const struct lease *l = atomic_load_explicit(&i->lease, memory_order_acquire);
 	struct ip_view v;
 
 	(void)end;
@@ -178,7 +219,7 @@ static void from_tun(void *arg, struct worker *w, const struct tun_frame *f)
 {
 	struct inner *i = arg;
 	struct path_data *p = atomic_load_explicit(&i->active, memory_order_acquire);
-	const struct inner_lease *l = atomic_load_explicit(&i->lease, memory_order_acquire);
+	const struct lease *l = atomic_load_explicit(&i->lease, memory_order_acquire);
 	unsigned mtu;
 
 	if (!p || !l) {
@@ -212,7 +253,7 @@ void inner_reset_bytes(struct inner *i)
 
 bool inner_is_local(const struct inner *i, const struct addr *a)
 {
-	const struct inner_lease *l = atomic_load_explicit(&i->lease, memory_order_acquire);
+	const struct lease *l = atomic_load_explicit(&i->lease, memory_order_acquire);
 
 	return l && is_local(l, a);
 }

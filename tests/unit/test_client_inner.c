@@ -448,6 +448,38 @@ static void client_inner_answers_too_big(void **state)
 	assert_int_equal(f->w.drops, 5);
 }
 
+static void retire_now(void *arg, void *object, void (*free_fn)(void *))
+{
+	(void)arg;
+	free_fn(object);
+}
+
+/* Every length of prefix, and addresses that differ from it in one bit: as prefix_has() says. */
+static void client_inner_knows_local_networks(void **state)
+{
+	struct fixture *f = *state;
+	const struct onion_env env = {.retire = retire_now};
+	const struct msg_grant g = {.lease4 = ip("10.99.0.2")};
+	const struct addr full[2] = {ip("198.51.100.77"), ip("2001:db8:99:a5a5:5a5a:3c3c:c3c3:77")};
+	for (unsigned six = 0; six < 2; six++) {
+		for (unsigned len = 0; len <= (six ? 128 : 32); len++) {
+			struct prefix p = {.addr = full[six], .len = (uint8_t)len};
+			struct addr other = full[six];
+			for (unsigned bit = len; bit < 128; bit++)
+				p.addr.ip[bit / 8] &= (uint8_t) ~(0x80 >> bit % 8);
+			assert_int_equal(inner_set_lease(f->inner, &env, &g, &p, 1), 0);
+			for (unsigned bit = 0; bit < (six ? 128 : 32); bit++) {
+				struct addr a = full[six];
+				a.ip[bit / 8] ^= (uint8_t)(0x80 >> bit % 8);
+				assert_int_equal(inner_is_local(f->inner, &a), prefix_has(&p, &a));
+			}
+			assert_true(inner_is_local(f->inner, &full[six]));
+			other.family = six ? 4 : 6; /* the same bytes */
+			assert_false(inner_is_local(f->inner, &other));
+		}
+	}
+}
+
 static void client_inner_retires_the_old_lease(void **state)
 {
 	struct fixture *f = *state;
@@ -472,6 +504,7 @@ int main(void)
 		TEST(client_inner_sends_on_the_active_path),
 		TEST(client_inner_sends_from_the_lease_alone),
 		TEST(client_inner_answers_too_big),
+		TEST(client_inner_knows_local_networks),
 		TEST(client_inner_retires_the_old_lease),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
