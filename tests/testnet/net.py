@@ -285,6 +285,11 @@ def run_service(host, name, argv, env=None):
         "env": env or {}, "log": host.file(name + ".log"), "pid": host.file(name + ".pid")}})
 
 
+def preloaded(net):
+    """The environment of clients, relays and exits."""
+    return {"LD_PRELOAD": net.args.preload} if net.args.preload else {}
+
+
 def restricted(capabilities):
     """As a service manager starts a daemon: no capability but those named, and never more."""
     kept = "".join(f",+{name}" for name in capabilities)
@@ -431,7 +436,7 @@ def start_relays(net):
         name_to_id(host.onion_name)
         if host.kind == "exit":
             host.token = run_once(host, [relay, "token", "add", "testnet", *config]).strip()
-        run_service(host, "relay", [*restricted(capabilities), relay, "run", *config])
+        run_service(host, "relay", [*restricted(capabilities), relay, "run", *config], preloaded(net))
 
 
 def start_clients(net):
@@ -441,7 +446,8 @@ def start_clients(net):
             ("run", host.dir), ("network", net.network), ("interface", "sispop0"),
             ("resolv-conf", "/etc/resolv.conf"), ("underlay", net.underlay)],
             keys_of(net.args.client_set)))
-        run_service(host, "sispopnetd", [program(net, "sispopnetd"), "--config", host.file("client.ini")])
+        run_service(host, "sispopnetd", [program(net, "sispopnetd"), "--config", host.file("client.ini")],
+                    preloaded(net))
 
 
 def listed(body):
@@ -757,6 +763,12 @@ def pair(text):
     return text
 
 
+def library(path):
+    if not os.path.isfile(path):
+        raise argparse.ArgumentTypeError(f"there is no file '{path}'")
+    return os.path.abspath(path)
+
+
 def arguments():
     parser = Parser(prog="scripts/testnet")
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -779,6 +791,7 @@ def arguments():
             sub.add_argument("--underlay", choices=("4", "6", "both"), default="4")
             for option in ("--param", "--client-set", "--relay-set", "--exit-set"):
                 sub.add_argument(option, type=pair, action="append", default=[], metavar="KEY=VALUE")
+            sub.add_argument("--preload", type=library, metavar="FILE")
             sub.add_argument("--no-daemons", dest="daemons", action="store_false", help=argparse.SUPPRESS)
     return parser.parse_args()
 
