@@ -70,7 +70,8 @@ struct arriving {
 	bool large;	 /* they were */
 	nsec_t average;	 /* how long bursts wait there */
 	struct codel codel;
-	bool owed; /* one datagram shall be lost */
+	bool owed;	 /* one datagram shall be lost */
+	uint64_t unread; /* datagrams that the reader dropped, as far as they are counted */
 };
 
 struct worker {
@@ -83,7 +84,6 @@ struct worker {
 	struct udp *udp[FAMILIES]; /* NULL: no socket of that family */
 	struct udp_reader *reader[FAMILIES];
 	struct arriving arriving[FAMILIES];
-	bool lose; /* the burst that is worked on waited too long: drop one of it */
 	struct udp_writer *writer[FAMILIES]; /* what is sent when the batch ends */
 	struct coalesce *coalesce;	     /* what is written to the TUN then */
 	struct pkt_pool *pool;		     /* for packets that we make: ICMP answers */

@@ -125,6 +125,17 @@ static unsigned next_most(unsigned last, unsigned limit)
 	return most < limit ? most : limit;
 }
 
+/* What the reader itself dropped: nothing of ours is empty or longer than 64 KB. */
+static void count_unread(struct worker *w, unsigned family)
+{
+	const struct udp_reader_counters *c = udp_reader_counters(w->reader[family]);
+	uint64_t n = atomic_load_explicit(&c->too_long, memory_order_relaxed) +
+		     atomic_load_explicit(&c->empty, memory_order_relaxed);
+
+	drops_add_n(&w->drops, DROP_SIZE, n - w->arriving[family].unread);
+	w->arriving[family].unread = n;
+}
+
 static void read_udp(struct worker *w, unsigned family)
 {
 	struct arriving *q = &w->arriving[family];
@@ -136,11 +147,16 @@ static void read_udp(struct worker *w, unsigned family)
 		int n = udp_reader_receive(w->reader[family], most, &b);
 
 		for (int i = 0; i < n; i++) {
-			w->lose = is_late(w, q, &b[i]);
-			worker_burst(w, b[i].data, b[i].len, b[i].segment, &b[i].from);
+			/* it goes unread, so that its counter may come again */
+			size_t lost = is_late(w, q, &b[i]) ? b[i].segment : 0;
+
+			if (lost)
+				drops_add(&w->drops, DROP_QUEUE_LATE);
+			worker_burst(w, b[i].data + lost, b[i].len - lost, b[i].segment,
+				     &b[i].from);
 			bytes += b[i].len;
 		}
-		w->lose = false;
+		count_unread(w, family);
 		worker_flush(w); /* the reader's buffers are read into again */
 		q->bursts = n > 0 ? (unsigned)n : 0;
 		q->large = n > 0 && bytes / (unsigned)n >= LARGE_BURST_BYTES;

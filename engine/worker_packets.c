@@ -286,11 +286,6 @@ static void datagram_judged(struct worker *w, const struct dp_item *it, const st
 
 	if (r->foreign)
 		foreign_source(w, r->foreign_link, from);
-	if (w->lose && (r->action == DP_SEND || r->action == DP_PLAIN)) {
-		drops_add(&w->drops, DROP_QUEUE_LATE);
-		w->lose = false;
-		return;
-	}
 	switch (r->action) {
 	case DP_SEND:
 		send_on_link(w, r->link, it->d, it->n);
