@@ -87,6 +87,13 @@ static bool ipv4_options_ok(const uint8_t *opt, size_t n)
 	return true;
 }
 
+/* addr_from_ip() in line, into what is zero. */
+static void take_addr(struct addr *a, uint8_t family, const uint8_t *ip, size_t n)
+{
+	a->family = family;
+	memcpy(a->ip, ip, n);
+}
+
 static bool parse_ipv4(const uint8_t *p, size_t n, struct ip_view *v)
 {
 	if (n < IPV4_HEADER_BYTES)
@@ -105,8 +112,8 @@ static bool parse_ipv4(const uint8_t *p, size_t n, struct ip_view *v)
 	v->protocol = p[9];
 	v->is_fragment = (frag & (IPV4_MORE_FRAGMENTS | IPV4_OFFSET_MASK)) != 0;
 	v->fragment_offset = (uint16_t)((frag & IPV4_OFFSET_MASK) * 8u);
-	v->src = addr_from_ip(p + 12, 4, 0);
-	v->dst = addr_from_ip(p + 16, 4, 0);
+	take_addr(&v->src, 4, p + 12, 4);
+	take_addr(&v->dst, 4, p + 16, 4);
 	if (v->fragment_offset + (len - header) > IP_BYTES_MAX)
 		return false;
 	if ((frag & IPV4_MORE_FRAGMENTS) && (len - header) % 8 != 0)
@@ -188,8 +195,8 @@ static bool parse_ipv6(const uint8_t *p, size_t n, struct ip_view *v)
 	v->version = 6;
 	v->len = (uint16_t)(payload + IPV6_HEADER_BYTES);
 	v->ttl = p[7];
-	v->src = addr_from_ip(p + 8, 16, 0);
-	v->dst = addr_from_ip(p + 24, 16, 0);
+	take_addr(&v->src, 6, p + 8, 16);
+	take_addr(&v->dst, 6, p + 24, 16);
 	struct reader r;
 	reader_init(&r, p + IPV6_HEADER_BYTES, payload);
 	if (!parse_chain(&r, p[6], v))
