@@ -191,14 +191,16 @@ static void read_tun(struct worker *w)
 	w->frames = n;
 }
 
-/* Seal from the queue as much as one batch holds. */
+/* Seal from the queue for a while, then what came by UDP has its turn. */
 static void serve_queue(struct worker *w)
 {
 	const struct engine_inner_ops *inner = &w->engine->config.inner;
 	struct tun_frame f;
 
-	while (w->arena_used < ARENA_BYTES / 2 && fq_get(w->fq, w->now, &f))
+	for (size_t bytes = 0; bytes < BATCH_BYTES && fq_get(w->fq, w->now, &f);) {
+		bytes += f.len;
 		inner->from_tun(inner->arg, w, &f);
+	}
 }
 
 static void read_ring(struct worker *w)
