@@ -5,10 +5,12 @@ A way has a host of its own, so that all of them stand ready at once and rounds 
 import shutil
 
 import bench_traffic as traffic
+from bench_net import wait_for
 
 WEB_MTU = 1500
 UDP_IP_HEADERS = 28
 IDLE_SECONDS_MOST = 1
+BACK_SECONDS = 5
 MEASURES = {"tcp1": ("up", "down"), "tcp4": ("up", "down"), "udp64": ("up", "down"), "udp512": ("up", "down"),
             "udpfull": ("up", "down"), "ping": ("idle",), "flows": ("up", "down"), "clients": ("up", "down")}
 
@@ -41,7 +43,7 @@ class Way:
         return {"mtu": self.mtu}
 
     def before(self):
-        """Counters that after() looks at."""
+        """Notes the counters that after() looks at; may say what it had to mend for that."""
 
     def after(self, sample):
         """Adds to a sample what else is known of it; Failed when it did not go this way."""
@@ -87,14 +89,28 @@ class Tunnel(Way):
         """Of the client and the hosts of its path: drops by reason, and the client's inner bytes."""
         status, path = self.net.primary(self.host)
         if not path or len(path) != self.hops:
-            raise traffic.Failed(f"the tunnel is down (its path was {' '.join(self.path)})")
+            raise traffic.Failed(f"the tunnel went down (its path was {' '.join(self.path)})")
         self.path = path
         return {"bytes": status["bytes"], "drops": {self.host: status["drops"],
                                                     **{host: self.net.drops(host) for host in path}}}
 
+    def is_up(self):
+        _, path = self.net.primary(self.host)
+        return path is not None and len(path) == self.hops
+
     def before(self):
+        """A tunnel that went down in the last measurement has a while to come back by itself."""
+        word = None
+        if not self.is_up():
+            word = "the tunnel was down before, and came back by itself"
+            try:
+                wait_for("the tunnel", self.is_up, BACK_SECONDS)
+            except traffic.Failed:
+                word = f"the tunnel was down before, did not come back in {BACK_SECONDS} s and was made again"
+                self.prepare()
         self.last = self.counters()
         self.path_before = self.path
+        return word
 
     def after(self, sample):
         """Under overload a client may take its path for dead and move to the other one: told, no failure."""

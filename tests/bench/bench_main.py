@@ -31,9 +31,10 @@ from bench_wireguard import WireGuard, WireGuardNet
 
 QUIET_SHARE = 0.03              # of the machine's time, by strangers or stolen: beyond it the run says so
 BEFORE_SECONDS = 1.0
-QUICK = {"hops": [3, 1], "seconds": 2, "udp_seconds": 1, "ways": ("hops", "none"), "measures": ("tcp1", "ping", "udp64")}
-FULL = {"hops": [3, 1, 2, 4, 5, 6, 7, 8], "seconds": 3, "udp_seconds": 2, "ways": ("hops", "none", "wg1", "wg3", "tor"),
-        "measures": tuple(MEASURES)}
+QUICK = {"hops": [3, 1], "seconds": 2, "udp_seconds": 1, "ways": ("hops", "none"),
+         "measures": ("tcp1", "ping", "udp64")}
+FULL = {"hops": [3, 1, 2, 4, 5, 6, 7, 8], "seconds": 3, "udp_seconds": 2,
+        "ways": ("hops", "none", "wg1", "wg3", "tor"), "measures": tuple(MEASURES)}
 MAIN_HOPS = (1, 3)              # other numbers of hops get one TCP stream only
 WAYS = ("hops", "none", "wg1", "wg3", "tor")
 PACKAGES = ("wireguard-go", "wireguard-tools", "tor")
@@ -46,7 +47,7 @@ class Bench:
         self.began = time.monotonic()
         self.net = Net(args, self.say)
         self.strangers = bench_cpu.Strangers(args.prefix, RUNTIME)
-        self.blaster = Blaster(self.net)
+        self.blaster = Blaster(self.net, args.pps)
         self.samples, self.failures, self.notes = {}, [], []
         self.ways, self.dead = [], set()
 
@@ -111,7 +112,8 @@ class Bench:
             return
         window = bench_cpu.Window(self.strangers, way.roles(measure))
         try:
-            way.before()
+            if word := way.before():
+                self.notes.append(f"{' '.join(key)}: {word}")
             seconds = self.args.udp_seconds if measure.startswith("udp") else self.args.seconds
             sample = way.measure(measure, direction, seconds, window, self.blaster)
             if "died" in window.result:
@@ -168,8 +170,8 @@ class Bench:
         return {"schema": 1, "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "took_s": round(time.monotonic() - self.began, 1), "machine": machine,
                 "settings": {name: getattr(self.args, name) for name in (
-                    "quick", "runs", "seconds", "hops", "ways", "measures", "nice", "param", "client_set", "relay_set",
-                    "exit_set")},
+                    "quick", "runs", "seconds", "hops", "ways", "measures", "pps", "nice", "param", "client_set",
+                    "relay_set", "exit_set")},
                 "offloads": self.offloads(), "ways": ways, "noise": self.noise(before), "notes": self.notes,
                 "results": results, "samples": [
                     {"way": key[0], "measure": key[1], "direction": key[2], "runs": samples}
@@ -289,6 +291,8 @@ def arguments():
     parser.add_argument("--seconds", type=positive(int), metavar="S", help="of each measurement (3, UDP 2; "
                         "quick 2 and 1)")
     parser.add_argument("--hops", type=hops_list, metavar="LIST", help="3 or 1,3 or 1-8")
+    parser.add_argument("--pps", type=int, metavar="N", help="datagrams a second that are offered, instead of "
+                        "more than can be delivered")
     parser.add_argument("--only", type=names_list, metavar="NAME,...", help="only these ways and measures")
     parser.add_argument("--check", action="store_true", help="compare with the project's figures")
     parser.add_argument("--json", metavar="FILE", help="write all there is")

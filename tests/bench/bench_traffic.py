@@ -130,16 +130,17 @@ def pair(net, hosts, direction, seconds, window):
             got = [one.result() for one in both]
         rates = [one["gbit_per_s"] for one in got]
         own = [one["bytes"] for one, host in zip(got, hosts) if host == hosts[0]]
-        return {"bytes": sum(one["bytes"] for one in got), "own_bytes": sum(own), "seconds": max(one["seconds"] for one in got),
-                "gbit_per_s": sum(rates), "each": rates, "ratio": min(rates) / max(rates),
+        return {"bytes": sum(one["bytes"] for one in got), "own_bytes": sum(own),
+                "seconds": max(one["seconds"] for one in got), "gbit_per_s": sum(rates), "each": rates,
+                "ratio": min(rates) / max(rates),
                 "generator_cpu_s": sum(one["generator_cpu_s"] for one in got)}
 
 
 class Blaster:
     """Datagrams to or from one server of udp_blast at web."""
 
-    def __init__(self, net):
-        self.net, self.offers, self.server = net, {}, None
+    def __init__(self, net, pps=None):
+        self.net, self.pps, self.offers, self.server = net, pps, {}, None
 
     def serve(self):
         if self.server is None or not self.server.is_running():
@@ -161,6 +162,8 @@ class Blaster:
     def offer(self, host, direction, size):
         """A rate that is too much: doubled until some is missing or the sender can no more."""
         self.serve()
+        if self.pps:
+            return self.pps
         key = (host, direction, size)
         if key not in self.offers:
             pps = BLAST_FIRST_PPS
@@ -178,7 +181,7 @@ class Blaster:
         pps = self.offer(host, direction, size)
         with window:
             got = self.run(host, direction, size, pps, seconds)
-        if got["delivered"] >= ALL_SHARE * got["sent"]:
+        if got["delivered"] >= ALL_SHARE * got["sent"] and not self.pps:
             self.offers[(host, direction, size)] = min(BLAST_MOST_PPS, OVERLOAD * pps)
         return {"size": size, "pps": got["pps"], "offered_pps": got["offered_pps"], "sent": got["sent"],
                 "delivered": got["delivered"], "late": got["late"], "repeated": got["repeated"],
