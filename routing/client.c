@@ -179,7 +179,8 @@ static bool has_strict_rp_filter(void)
 }
 
 /* The daemon's datagrams, unseen by the connection tracker. Their answers find no mark in it then,
- * which a strict rp_filter needs. */
+ * which a strict rp_filter needs. Who is routed by this host may say the same port: it must not get
+ * the mark, which leads around the tunnel, nor past a firewall or NAT that tracks. */
 static size_t untracked_rules(const struct host_client *c, bool strict, struct nft_rule *rules)
 {
 	const uint16_t ports[] = {c->port4, c->port6};
@@ -192,7 +193,8 @@ static size_t untracked_rules(const struct host_client *c, bool strict, struct n
 				      .match = {{.kind = MATCH_IIF_NOT, .ifname = c->ifname},
 						{.kind = MATCH_UDP_DPORT,
 						 .family = families[i],
-						 .number = ports[i]}},
+						 .number = ports[i]},
+						{.kind = MATCH_DST_HERE}},
 				      .verdict = DO_NOTRACK};
 		rules[n++] = in;
 		in.verdict = DO_SET_META_MARK;

@@ -13,6 +13,7 @@
 #include <linux/netfilter/nf_nat.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -131,6 +132,18 @@ static bool match_prefix(struct nftnl_rule *r, bool source, const struct prefix 
 	return compare(r, true, p->addr.ip, n);
 }
 
+static bool match_here(struct nftnl_rule *r)
+{
+	uint32_t here = RTN_LOCAL;
+	struct nftnl_expr *e = nftnl_expr_alloc("fib");
+	if (e) {
+		nftnl_expr_set_u32(e, NFTNL_EXPR_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);
+		nftnl_expr_set_u32(e, NFTNL_EXPR_FIB_FLAGS, NFTA_FIB_F_DADDR);
+		nftnl_expr_set_u32(e, NFTNL_EXPR_FIB_DREG, NFT_REG_1);
+	}
+	return add_expr(r, e) && compare(r, true, &here, sizeof(here));
+}
+
 static bool match_icmp(struct nftnl_rule *r, uint8_t family, uint8_t type)
 {
 	uint8_t proto = family == 6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
@@ -177,6 +190,8 @@ static bool add_match(struct nftnl_rule *r, const struct nft_match *m)
 	case MATCH_SRC_IN:
 	case MATCH_DST_IN:
 		return match_prefix(r, m->kind == MATCH_SRC_IN, m->prefix);
+	case MATCH_DST_HERE:
+		return match_here(r);
 	case MATCH_CT_MARK:
 		return load_ct(r, NFT_CT_MARK) && compare(r, true, &m->number, 4);
 	case MATCH_META_MARK:
@@ -487,7 +502,16 @@ int nft_table_remove(const char *name)
 	return rc == -ENOENT ? 0 : rc;
 }
 
-static int make(const struct nft_table *t, bool replace, bool has_tracker)
+/* Is it one that some kernels cannot have, and that nothing else stands on? */
+static bool may_lack(const struct nft_rule *rule)
+{
+	bool lacks = rule->verdict == DO_NOTRACK;
+	for (size_t i = 0; i < NFT_MATCHES_MAX; i++)
+		lacks |= rule->match[i].kind == MATCH_DST_HERE;
+	return lacks;
+}
+
+static int make(const struct nft_table *t, bool replace, bool has_all)
 {
 	struct batch b;
 	size_t want = 0;
@@ -501,7 +525,7 @@ static int make(const struct nft_table *t, bool replace, bool has_tracker)
 	for (size_t i = 0; i < t->nchains; i++)
 		put_chain(&b, t->name, &t->chains[i]);
 	for (size_t i = 0; i < t->nrules; i++) {
-		if (!has_tracker && t->rules[i].verdict == DO_NOTRACK)
+		if (!has_all && may_lack(&t->rules[i]))
 			continue;
 		put_rule(&b, t->name, &t->rules[i]);
 		want++;
@@ -515,10 +539,10 @@ static int make(const struct nft_table *t, bool replace, bool has_tracker)
 	return rc;
 }
 
-static bool has_notrack(const struct nft_table *t)
+static bool any_may_lack(const struct nft_table *t)
 {
 	for (size_t i = 0; i < t->nrules; i++)
-		if (t->rules[i].verdict == DO_NOTRACK)
+		if (may_lack(&t->rules[i]))
 			return true;
 	return false;
 }
@@ -527,7 +551,7 @@ int nft_table_make(const struct nft_table *t, bool replace)
 {
 	int rc = make(t, replace, true);
 	if ((rc == -ENOENT || rc == -EOPNOTSUPP) &&
-	    has_notrack(t)) /* there is no such expression */
+	    any_may_lack(t)) /* there is no such expression */
 		rc = make(t, replace, false);
 	return rc;
 }

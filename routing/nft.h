@@ -18,6 +18,7 @@ enum nft_match_kind {
 	MATCH_OIF_NOT,
 	MATCH_SRC_IN,
 	MATCH_DST_IN,
+	MATCH_DST_HERE, /* an address of this host's own; in PREROUTING */
 	MATCH_CT_MARK,
 	MATCH_META_MARK,
 	MATCH_CT_ANSWER, /* ct state established,related */
@@ -69,8 +70,9 @@ struct nft_table {
 };
 
 /* Make the table; `replace` takes the one of that name away in the same batch, else it must not
- * exist. Read back and compared by its number of rules. A kernel without a connection tracker gets
- * it without the rules that say DO_NOTRACK. 0; -errno with the host as before. */
+ * exist. Read back and compared by its number of rules. A kernel without a connection tracker, or
+ * without what MATCH_DST_HERE asks (CONFIG_NFT_FIB_INET), gets it without the rules that say
+ * DO_NOTRACK or MATCH_DST_HERE. 0; -errno with the host as before. */
 int nft_table_make(const struct nft_table *t, bool replace) __attribute__((warn_unused_result));
 /* 0, also when there is none; -errno. */
 int nft_table_remove(const char *name) __attribute__((warn_unused_result));

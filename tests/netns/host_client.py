@@ -316,6 +316,59 @@ def own_datagrams_are_not_tracked(lab):
     lab.same(before, "and without the firewall")
 
 
+LAN_MAC = "02:00:00:00:00:55"
+
+
+def forwarded(to, dport):
+    """A datagram that a neighbour behind lan0 sends, as a frame on that wire."""
+    mac = bytes.fromhex(LAN_MAC.replace(":", ""))
+    udp = struct.pack("!4HI", 5353, dport, 12, 0, 7)
+    if ":" in to:
+        ends = socket.inet_pton(socket.AF_INET6, "2001:db8:55::2") + socket.inet_pton(socket.AF_INET6, to)
+        total = sum(struct.unpack("!16H6H", ends + udp)) + 17 + len(udp)
+        while total >> 16:
+            total = (total & 0xffff) + (total >> 16)
+        udp = udp[:6] + struct.pack("!H", 0xffff - total) + udp[8:]
+        return mac + bytes(6) + b"\x86\xdd" + struct.pack("!IHBB", 0x60000000, len(udp), 17, 64) + ends + udp
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 32, 1, 0, 64, 17, 0, socket.inet_aton("10.55.0.2"), socket.inet_aton(to))
+    total = sum(struct.unpack("!10H", head))
+    total = (total & 0xffff) + (total >> 16)
+    return mac + bytes(6) + b"\x08\x00" + head[:10] + struct.pack("!H", 0xffff - total) + head[12:] + udp
+
+
+def forwarded_datagrams_are_not_ours(lab):
+    """Who is routed by this host says a port of the daemon's: that opens no way around tunnel and tracker."""
+    sh(f"ip link add lan0 address {LAN_MAC} type veth peer name lan1; sysctl -qw net.ipv6.conf.lan0.accept_dad=0;"
+       "ip link set lan0 up; ip link set lan1 up; ip addr add 10.55.0.1/24 dev lan0;"
+       "ip addr add 2001:db8:55::1/64 dev lan0 nodad; sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1;"
+       "ip route replace default via 198.51.100.1; ip -6 route replace default via 2001:db8:100::1")
+    sh("nft add table inet watch; nft add chain inet watch here '{ type filter hook postrouting priority 0; }'")
+    for out in ("up0", "sisp0"):
+        for state in ("untracked", "new"):
+            sh(f"nft add counter inet watch {out}_{state};"
+               f"nft add rule inet watch here oifname {out} ct state {state} udp sport 5353 counter name {out}_{state}")
+
+    def seen(name):
+        return int(sh(f"nft list counter inet watch {name}").split("packets")[1].split()[0])
+
+    for strict in (0, 1):
+        sh(f"sysctl -qw net.ipv4.conf.up0.rp_filter={strict}")
+        d = lab.driver()
+        d.ok(OWN)
+        up(d, lab)
+        sh("nft reset counters table inet watch")
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as s:
+            s.bind(("lan1", 0))
+            for to, dport in (("203.0.113.7", OWN4), ("2001:db8:113::7", OWN6)):
+                s.send(forwarded(to, dport))
+        lab.until(lambda: sum(seen(f"{out}_{state}") for out in ("up0", "sisp0") for state in ("untracked", "new")) >= 2)
+        counts = {f"{out}_{state}": seen(f"{out}_{state}") for out in ("up0", "sisp0") for state in ("untracked", "new")}
+        assert counts == {"up0_untracked": 0, "up0_new": 0, "sisp0_untracked": 0, "sisp0_new": 2}, counts
+        assert down(d) == []
+    sh("nft delete table inet watch; sysctl -qw net.ipv4.conf.up0.rp_filter=0 net.ipv4.ip_forward=0;"
+       "sysctl -qw net.ipv6.conf.all.forwarding=0; ip link del lan0")
+
+
 def resolv_conf_kinds(lab):
     plain = open(lab.resolv).read()
     target = lab.dir + "/stub"
@@ -577,7 +630,7 @@ run([up_and_down, undo_after_the_tun_is_gone, fails_closed_when_killed, killed_a
      cleanup_killed_at_every_step, without_ipv6_lease, conflicts_are_refused,
      a_set_up_that_fails_takes_itself_back, what_another_made_in_between_stays,
      others_changes_are_left_alone, strict_rp_filter_lets_answers_in,
-     own_datagrams_are_not_tracked, resolv_conf_kinds, dns_refusals,
+     own_datagrams_are_not_tracked, forwarded_datagrams_are_not_ours, resolv_conf_kinds, dns_refusals,
      journal_refusals, missing_rights, only_net_admin_is_needed, another_namespace_discards_the_journal,
      netinfo_answers, routes_beside_the_tunnel, watch_tells_of_others_changes, tun_tells_what_goes_wrong])
 sys.exit(0)
