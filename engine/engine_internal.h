@@ -11,15 +11,16 @@
 #include "net/udp.h"
 #include "tun/coalesce.h"
 
-#define BATCH_FRAMES	   64	 /* read from the TUN before another descriptor gets its turn */
+#define BATCH_FRAMES	   64 /* read from the TUN before another descriptor gets its turn */
 #define BATCH_BYTES	   (128 * 1024) /* of frames sealed before others have their turn */
-#define BATCH_HANDOVERS	   64	 /* taken from the ring likewise */
-#define LARGE_BURST_BYTES  16384 /* bursts of this size on average are read few at a time, */
-#define READ_LARGE	   2	 /* so that their bytes are still in the cache when they leave; */
-#define READ_MOST	   64	 /* of smaller ones as many as there are */
-#define AVERAGE_BURSTS	   16	 /* over about so many is the wait averaged */
-#define READ_ROUNDS	   4	 /* before another descriptor has its turn */
-#define SEAL_BATCH	   16	 /* datagrams sealed in one go: they fit into the first cache */
+#define BATCH_HANDOVERS	   64		/* taken from the ring likewise */
+#define LARGE_BURST_BYTES  16384	/* bursts of this size on average are read few at a time, */
+#define READ_LARGE	   2  /* so that their bytes are still in the cache when they leave; */
+#define READ_MOST	   64 /* of smaller ones as many as there are */
+#define AVERAGE_BURSTS	   16 /* over about so many is the wait averaged */
+#define KEEP_LEAST	   32 /* datagrams taken for one that is lost for having waited */
+#define READ_ROUNDS	   4  /* before another descriptor has its turn */
+#define SEAL_BATCH	   16 /* datagrams sealed in one go: they fit into the first cache */
 #define ARENA_BYTES	   (256 * 1024) /* sealed datagrams that wait for the end of the batch */
 #define FRAME_ROOM	   (65536 + 64) /* a frame of the TUN with its virtio-net header */
 #define QUEUE_FRAMES	   512		/* of the TUN that wait for a worker */
@@ -72,6 +73,7 @@ struct arriving {
 	nsec_t average;	 /* how long bursts wait there */
 	struct codel codel;
 	bool owed;	 /* one datagram shall be lost */
+	size_t kept;	 /* datagrams since the last one lost; not counted beyond KEEP_LEAST */
 	uint64_t unread; /* datagrams that the reader dropped, as far as they are counted */
 };
 

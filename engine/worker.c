@@ -100,7 +100,9 @@ nsec_t worker_now(const struct worker *w)
 /* Does the socket's queue hold datagrams for too long, so that one of this burst shall be lost? A
  * worker that takes turns with others on its core finds much and leaves nothing each time: so it is
  * the average wait that counts, not, as in a router, the shortest. The loss waits for a large
- * burst, which is of a flow that fills the queue, unless all wait very long. docs/PERFORMANCE.md
+ * burst, which is of a flow that fills the queue, unless all wait very long. Few are lost in any
+ * case: the wait may be the making of noise or of another program on this core, which no loss makes
+ * shorter, and after a stall the average stays high for some hundred bursts. docs/PERFORMANCE.md
  * has what other limits gave. */
 static bool is_late(struct worker *w, struct arriving *q, const struct udp_burst *b)
 {
@@ -111,9 +113,13 @@ static bool is_late(struct worker *w, struct arriving *q, const struct udp_burst
 		q->owed = true;
 	else if (q->average < limits.target)
 		q->owed = false;
-	if (!q->owed || (b->len < LARGE_BURST_BYTES && q->average < 4 * limits.target))
+	if (q->kept < KEEP_LEAST)
+		q->kept += (b->len + b->segment - 1u) / b->segment;
+	if (!q->owed || q->kept < KEEP_LEAST ||
+	    (b->len < LARGE_BURST_BYTES && q->average < 4 * limits.target))
 		return false;
 	q->owed = false;
+	q->kept = 0;
 	return true;
 }
 

@@ -1,17 +1,21 @@
 /* tests/unit/test_engine.c - workers on loopback: what reaches the control thread, what is handed
  * over, what is freed when; and that a worker allocates nothing. Run under TSan as well. */
 #include "engine/engine.h"
+#include <errno.h>
 #include <event2/event.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include "base/bytes.h"
 #include "base/log.h"
 #include "crypto/kdf.h"
 #include "net/udp.h"
-#include "tun/frame.h"
+#include "tun/device.h"
+#include "tun/split.h"
 #include "unit/seeded.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -93,6 +97,9 @@ struct fixture {
 	/* what workers were told */
 	_Atomic unsigned packets;
 	_Atomic bool hold, holding; /* a worker waits in its read-side section */
+	_Atomic unsigned frames;    /* sealed from the TUN */
+	nsec_t turn;		    /* the worker's: the batch that it works on, */
+	size_t in_turn, turn_most;  /* bytes of frames in it, and in any so far */
 };
 
 static void note(struct fixture *f, unsigned worker, const void *bytes, size_t n, nsec_t now)
@@ -178,10 +185,94 @@ static void from_onion(void *arg, struct worker *w, struct hop_dir *end, struct 
 	worker_to_circuit(w, end->owner, answer);
 }
 
-static void from_tun(void *arg, struct worker *w, const struct tun_frame *f)
+static void from_tun(void *arg, struct worker *w, const struct tun_frame *frame)
 {
-	(void)arg;
-	worker_drop_frame(w, f, DROP_NO_PATH);
+	struct fixture *f = arg;
+	if (worker_now(w) != f->turn) {
+		f->turn = worker_now(w);
+		f->in_turn = 0;
+	}
+	f->in_turn += frame_bytes(frame);
+	if (f->in_turn > f->turn_most)
+		f->turn_most = f->in_turn;
+	worker_frame_to_circuit(w, &f->ends->circuit, frame);
+	atomic_fetch_add(&f->frames, 1);
+}
+
+/* --- a TUN that always has more --- */
+
+#define FRAMES_READY 40 /* of FRAME_BYTES each: more than one turn may seal */
+#define FRAME_BYTES  60028
+#define FRAME_PIECE  1200
+
+static _Atomic unsigned frames_left; /* that the device has */
+static int tun_event = -1;
+
+unsigned __wrap_tun_queues(const struct tun *t);
+int __wrap_tun_fd(const struct tun *t, unsigned queue);
+unsigned __wrap_tun_offloads(const struct tun *t);
+int __wrap_tun_read_frame(struct tun *t, unsigned queue, uint8_t *buf, size_t room,
+			  struct tun_frame *ret);
+
+unsigned __wrap_tun_queues(const struct tun *t)
+{
+	(void)t;
+	return 1;
+}
+
+int __wrap_tun_fd(const struct tun *t, unsigned queue)
+{
+	(void)t;
+	(void)queue;
+	return tun_event;
+}
+
+unsigned __wrap_tun_offloads(const struct tun *t)
+{
+	(void)t;
+	return 0;
+}
+
+/* A burst of UDP. */
+int __wrap_tun_read_frame(struct tun *t, unsigned queue, uint8_t *buf, size_t room,
+			  struct tun_frame *ret)
+{
+	const struct virtio_net_hdr h = {.gso_type = VIRTIO_NET_HDR_GSO_UDP_L4,
+					 .gso_size = FRAME_PIECE};
+	static const uint8_t ip[] = {0x45,
+				     0,
+				     FRAME_BYTES >> 8,
+				     FRAME_BYTES & 255,
+				     0,
+				     0,
+				     0,
+				     0,
+				     64,
+				     17,
+				     0,
+				     0,
+				     192,
+				     0,
+				     2,
+				     1,
+				     192,
+				     0,
+				     2,
+				     2};
+	uint64_t count;
+	(void)t;
+	(void)queue;
+	assert_true(room > FRAME_BYTES);
+	if (!atomic_load(&frames_left)) {
+		ssize_t n = read(tun_event, &count, sizeof(count));
+		(void)n;
+		return -EAGAIN;
+	}
+	atomic_fetch_sub(&frames_left, 1);
+	memset(buf, 0, FRAME_BYTES);
+	memcpy(buf, ip, sizeof(ip));
+	store_be16(buf + sizeof(ip) + 4, FRAME_BYTES - sizeof(ip));
+	return frame_parse(&h, buf, FRAME_BYTES, ret);
 }
 
 static struct addr loopback(uint16_t port)
@@ -633,6 +724,56 @@ static void engine_drops_of_a_queue_that_stays_long(void **state)
 	assert_in_range(late_after(f, 15 * NSEC_PER_MSEC), 1, 40);
 }
 
+/* A worker that fell behind once loses little of what comes later and does not wait, however long
+ * the stall was. */
+static void engine_forgives_a_stall(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t d[DATAGRAM_MAX];
+	uint64_t n[DROP_COUNT], stalled;
+	const unsigned later = 40;
+	open_engine(f, 1);
+	make_links(f, 0);
+	make_path(f);
+	stalled = late_after(f, 15 * NSEC_PER_MSEC);
+	for (unsigned i = 0; i < later; i++) {
+		unsigned before = atomic_load(&f->packets);
+		nsec_t next = clock_now() + 5 * NSEC_PER_MSEC, until = clock_now() + GIVE_UP_NS;
+		engine_drops(f->engine, n);
+		uint64_t was = n[DROP_QUEUE_LATE];
+		send_from(f, 0, d, make_data(f, PLAIN_PACKET, 1, d));
+		do {
+			engine_drops(f->engine, n);
+			assert_true(clock_now() < until);
+		} while (atomic_load(&f->packets) == before && n[DROP_QUEUE_LATE] == was);
+		while (clock_now() < next)
+			event_base_loop(f->base, EVLOOP_NONBLOCK);
+	}
+	assert_in_range(n[DROP_QUEUE_LATE] - stalled, 0, 2);
+}
+
+/* What the TUN gave is sealed a turn at a time, so that what comes by UDP does not wait for all of
+ * it. */
+static void engine_seals_a_turn_at_a_time(void **state)
+{
+	struct fixture *f = *state;
+	nsec_t until = clock_now() + GIVE_UP_NS;
+	tun_event = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
+	assert_true(tun_event >= 0);
+	open_engine(f, 1);
+	make_links(f, 0);
+	make_path(f);
+	atomic_store(&frames_left, FRAMES_READY);
+	assert_int_equal(engine_attach_tun(f->engine, (struct tun *)&tun_event), 0);
+	while (atomic_load(&f->frames) < FRAMES_READY) {
+		assert_true(clock_now() < until);
+		sched_yield();
+	}
+	engine_detach_tun(f->engine);
+	close(tun_event);
+	assert_in_range(f->turn_most, FRAME_BYTES, 4 * FRAME_BYTES);
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
@@ -646,6 +787,8 @@ int main(void)
 		TEST(engine_tells_of_a_foreign_source_once),
 		TEST(engine_frees_after_a_grace_period),
 		TEST(engine_drops_of_a_queue_that_stays_long),
+		TEST(engine_forgives_a_stall),
+		TEST(engine_seals_a_turn_at_a_time),
 		TEST(engine_refuses_what_cannot_be),
 	};
 	main_thread = pthread_self();
