@@ -54,9 +54,19 @@ uint64_t checksum_add(uint64_t sum, const void *p, size_t n)
 
 uint16_t checksum_fold(uint64_t sum)
 {
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)sum;
+	sum = (sum >> 32) + (uint32_t)sum;  /* below 2^33 */
+	sum = (sum >> 16) + (sum & 0xffff); /* below 2^18 */
+	sum = (sum >> 16) + (sum & 0xffff); /* at most 0x10001 */
+	return (uint16_t)((sum >> 16) + sum);
+}
+
+uint16_t checksum_ipv4(const uint8_t *p)
+{
+	uint64_t w[2];
+	uint32_t rest;
+	memcpy(w, p, sizeof(w));
+	memcpy(&rest, p + sizeof(w), sizeof(rest));
+	return be16toh(checksum_fold(add_around(add_around(w[0], w[1]), rest)));
 }
 
 uint64_t checksum_pseudo(const struct ip_view *v)

@@ -10,6 +10,9 @@
 uint64_t checksum_add(uint64_t sum, const void *p, size_t n);
 /* Fold to 16 bits; the checksum to write is its complement. */
 uint16_t checksum_fold(uint64_t sum);
+/* The folded sum of the 20 bytes at p: of an IPv4 header without options. 0xffff when its checksum
+ * is right, or was to be 0xffff and is 0. */
+uint16_t checksum_ipv4(const uint8_t *p);
 /* Sum of the pseudo-header of v's packet (RFC 793, RFC 768, RFC 8200 8.1), its length that of the
  * upper-layer bytes in the packet. Only for packets that are no fragments and have no routing
  * header. */

@@ -153,8 +153,7 @@ static uint64_t pseudo_sum(const struct part *k, uint32_t n)
 /* Zero and all ones are the same number; a sender writes one of them only. */
 static bool ipv4_sum_is_right(const struct part *k)
 {
-	return checksum_fold(checksum_add(0, k->p, IPV4_HEADER_BYTES)) == 0xffff &&
-	       word16(k->p + IPV4_CHECKSUM) != 0xffff;
+	return checksum_ipv4(k->p) == 0xffff && word16(k->p + IPV4_CHECKSUM) != 0xffff;
 }
 
 bool part_sums_are_right(const struct part *k)
@@ -180,8 +179,7 @@ void part_become(const struct part *k, uint32_t bytes, uint8_t flags)
 	if (is_ipv4(k)) {
 		store_be16(ip + IPV4_LENGTH, (uint16_t)bytes);
 		store_be16(ip + IPV4_CHECKSUM, 0);
-		uint16_t sum = checksum_fold(checksum_add(0, ip, IPV4_HEADER_BYTES));
-		store_be16(ip + IPV4_CHECKSUM, (uint16_t)~sum);
+		store_be16(ip + IPV4_CHECKSUM, (uint16_t)~checksum_ipv4(ip));
 	} else {
 		store_be16(ip + IPV6_LENGTH, (uint16_t)(bytes - IPV6_HEADER_BYTES));
 	}

@@ -126,7 +126,8 @@ static void fix_ip(const struct tun_frame *f, unsigned i, uint8_t *p, size_t n)
 	store_be16(p + IPV4_LENGTH, (uint16_t)n);
 	store_be16(p + IPV4_ID, (uint16_t)(load_be16(p + IPV4_ID) + i));
 	store_be16(p + IPV4_CHECKSUM, 0);
-	uint16_t sum = checksum_fold(checksum_add(0, p, (size_t)(p[0] & 15) * 4));
+	size_t header = (size_t)(p[0] & 15) * 4;
+	uint16_t sum = header == 20 ? checksum_ipv4(p) : checksum_fold(checksum_add(0, p, header));
 	store_be16(p + IPV4_CHECKSUM, (uint16_t)~sum);
 }
 

@@ -30,6 +30,20 @@ static void checksum_gives_the_rfc_example(void **state)
 	assert_int_equal(checksum_fold(0x1fffe), 0xffff);
 }
 
+/* Any 64 bits: what is left when 65,535 is divided out, but 0xffff for its multiples. */
+static void checksum_folds_any_number(void **state)
+{
+	(void)state;
+	static const uint16_t parts[] = {0, 1, 2, 0x7fff, 0x8000, 0xfffd, 0xfffe, 0xffff};
+	const unsigned n = sizeof(parts) / sizeof(*parts);
+	for (unsigned i = 1; i < n * n * n * n; i++) {
+		uint64_t sum = 0;
+		for (unsigned left = i, k = 0; k < 4; k++, left /= n)
+			sum = sum << 16 | parts[left % n];
+		assert_int_equal(checksum_fold(sum), sum % 0xffff ? sum % 0xffff : 0xffff);
+	}
+}
+
 static void checksum_agrees_with_a_slow_sum(void **state)
 {
 	(void)state;
@@ -42,6 +56,8 @@ static void checksum_agrees_with_a_slow_sum(void **state)
 			p[shift + k] = i % 7 ? (uint8_t)random() : 0xff;
 		uint64_t sum = checksum_add(0, p + shift, n);
 		assert_int_equal(checksum_fold(sum), slow_sum(p + shift, n));
+		if (n >= 20)
+			assert_int_equal(checksum_ipv4(p + shift), slow_sum(p + shift, 20));
 		sum = checksum_add(0, p + shift, half);
 		sum = checksum_add(sum, p + shift + half, n - half);
 		assert_int_equal(checksum_fold(sum), slow_sum(p + shift, n));
@@ -110,6 +126,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(checksum_gives_the_rfc_example),
+		cmocka_unit_test(checksum_folds_any_number),
 		cmocka_unit_test(checksum_agrees_with_a_slow_sum),
 		cmocka_unit_test(checksum_completes_tcp_and_udp),
 		cmocka_unit_test(checksum_writes_a_zero_of_udp_as_ones),
