@@ -20,10 +20,10 @@
 
 struct message {
 	struct addr to;
-	size_t bytes;	/* of all its datagrams */
 	size_t segment; /* of each datagram, only the last may be shorter */
+	size_t room;	/* bytes that may follow; 0 when the last is shorter */
 	unsigned count; /* of datagrams, 1 .. RUN_SEGMENTS */
-	bool ended;	/* the last is shorter: none may follow */
+	struct iovec *last;
 	union udp_name name;
 	_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(uint16_t))];
 	struct iovec iov[RUN_SEGMENTS]; /* a datagram lies in one; one holds those that lie back to
@@ -98,13 +98,18 @@ static size_t find_latest(const struct udp_writer *w, const struct addr *to)
 	return w->n;
 }
 
-/* True when n bytes may follow in m. Kernels before 5.17 count the headers too where they limit the
- * segments to 64, so that a full run has 63, and perhaps a shorter one. */
-static bool fits(const struct udp_writer *w, const struct message *m, size_t n)
+/* Bytes that may follow a first datagram of n bytes. Kernels before 5.17 count the headers too
+ * where they limit the segments to 64, so that a full run has 63, and perhaps a shorter one. */
+static size_t room_behind(const struct udp_writer *w, size_t n)
 {
-	size_t total = w->headers + m->bytes + n;
-	return !m->ended && n > 0 && n <= m->segment && total <= IP_TOTAL_MAX &&
-	       total <= RUN_SEGMENTS * m->segment;
+	size_t most = RUN_SEGMENTS * n < IP_TOTAL_MAX ? RUN_SEGMENTS * n : IP_TOTAL_MAX;
+	size_t used = w->headers + n;
+	return used < most ? most - used : 0;
+}
+
+static bool fits(const struct message *m, size_t n)
+{
+	return n > 0 && n <= m->segment && n <= m->room;
 }
 
 size_t udp_writer_run(const struct udp_writer *w, size_t n)
@@ -120,37 +125,36 @@ static void append(struct udp_writer *w, size_t at, const uint8_t *bytes, size_t
 {
 	struct message *m = &w->messages[at];
 	struct msghdr *h = &w->msgs[at].msg_hdr;
-	struct iovec *last = &m->iov[h->msg_iovlen - 1];
-	if ((const uint8_t *)last->iov_base + last->iov_len == bytes) {
-		last->iov_len += n;
+	if ((const uint8_t *)m->last->iov_base + m->last->iov_len == bytes) {
+		m->last->iov_len += n;
 	} else {
-		last[1] = (struct iovec){.iov_base = (void *)(uintptr_t)bytes, .iov_len = n};
+		*++m->last = (struct iovec){.iov_base = (void *)(uintptr_t)bytes, .iov_len = n};
 		h->msg_iovlen++;
 	}
-	if (++m->count == 2) {
-		uint16_t segment = (uint16_t)m->segment;
-		memcpy(CMSG_DATA((struct cmsghdr *)m->control), &segment, sizeof(segment));
-		h->msg_controllen = sizeof(m->control);
-	}
-	m->bytes += n;
-	m->ended = n < m->segment;
+	h->msg_controllen = sizeof(m->control);
+	m->count++;
+	m->room = n < m->segment ? 0 : m->room - n;
 }
 
-static void open_message(struct udp_writer *w, const uint8_t *bytes, size_t n,
-			 const struct addr *to)
+/* Not in line: most datagrams join one and should not pay for its stack. */
+static void __attribute__((noinline))
+open_message(struct udp_writer *w, const uint8_t *bytes, size_t n, const struct addr *to)
 {
 	struct message *m = &w->messages[w->n];
 	struct msghdr *h = &w->msgs[w->n++].msg_hdr;
 	struct sockaddr_storage ss;
+	uint16_t segment = (uint16_t)n;
+	memcpy(CMSG_DATA((struct cmsghdr *)m->control), &segment, sizeof(segment));
 	h->msg_namelen = addr_to_sockaddr(to, &ss);
 	memcpy(&m->name, &ss, sizeof(m->name));
 	h->msg_iovlen = 1;
 	h->msg_controllen = 0;
 	m->iov[0] = (struct iovec){.iov_base = (void *)(uintptr_t)bytes, .iov_len = n};
 	m->to = *to;
-	m->bytes = m->segment = n;
+	m->segment = n;
+	m->room = room_behind(w, n);
 	m->count = 1;
-	m->ended = false;
+	m->last = m->iov;
 }
 
 static void refuse(struct udp_writer *w, size_t datagrams, int err)
@@ -296,7 +300,7 @@ void udp_writer_put(struct udp_writer *w, const uint8_t *bytes, size_t n, const 
 		return;
 	}
 	size_t at = has_gso(w) ? find_latest(w, to) : w->n;
-	if (at < w->n && fits(w, &w->messages[at], n)) {
+	if (at < w->n && fits(&w->messages[at], n)) {
 		append(w, at, bytes, n);
 		return;
 	}
