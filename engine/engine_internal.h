@@ -58,6 +58,15 @@ struct handover {
 	uint8_t bytes[DATAGRAM_MAX];
 };
 
+#define CTRL_CELLS     64 /* links share them by id */
+#define CTRL_WHEN_BUSY 4  /* CTRL datagrams that a cell's links may bring in a millisecond then */
+
+/* How much CTRL came since then, while the control thread was busy. */
+struct ctrl_cell {
+	nsec_t since;
+	unsigned n;
+};
+
 #define FOREIGN_CELLS 64
 
 /* The last time that the control thread was told of a foreign source of this link. */
@@ -102,6 +111,7 @@ struct worker {
 	struct drops drops;
 	struct dp_thread dp;
 	struct foreign foreign[FOREIGN_CELLS];
+	struct ctrl_cell ctrl[CTRL_CELLS];
 	nsec_t now;		   /* of the batch that is worked on */
 	bool tell_control;	   /* something was pushed for the control thread in this batch */
 	uint64_t tell_workers;	   /* bit n: something was pushed for worker n */

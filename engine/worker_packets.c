@@ -279,6 +279,23 @@ static void foreign_source(struct worker *w, uint32_t link, const struct addr *f
 	worker_to_control(w, &m, NULL, 0);
 }
 
+/* May l bring CTRL now? Its header is right, more nobody knows yet, and a neighbour can send that
+ * as fast as the wire lets it. Once the control thread's ring is half full each link brings a
+ * little, and the last eighth is for links between relays. */
+static bool ctrl_may_go(struct worker *w, const struct link_data *l)
+{
+	size_t used = ring_used(w->engine->control_ring);
+	struct ctrl_cell *c = &w->ctrl[l->slot.id % CTRL_CELLS];
+
+	if (used < CONTROL_RING_CELLS / 2)
+		return true;
+	if (used >= CONTROL_RING_CELLS / 8 * 7 && !l->fixed && !l->initiator)
+		return false;
+	if (w->now - c->since >= NSEC_PER_MSEC)
+		*c = (struct ctrl_cell){.since = w->now};
+	return c->n++ < CTRL_WHEN_BUSY;
+}
+
 static void datagram_judged(struct worker *w, const struct dp_item *it, const struct addr *from)
 {
 	const struct dp_result *r = &it->r;
@@ -298,6 +315,10 @@ static void datagram_judged(struct worker *w, const struct dp_item *it, const st
 		worker_to_control(w, &m, it->d, it->n);
 		break;
 	case DP_CTRL:
+		if (!ctrl_may_go(w, r->link)) {
+			drops_add(&w->drops, DROP_RING_FULL);
+			break;
+		}
 		m.kind = MESSAGE_CTRL;
 		m.id = r->link->slot.id;
 		m.ctr = r->header.ctr;

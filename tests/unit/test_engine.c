@@ -502,6 +502,67 @@ static void engine_bounds_what_waits_for_control(void **state)
 	assert_true(f->handshakes < sent);
 }
 
+/* Add a second link to the engine, from port 2, and make a CTRL datagram of it. */
+static size_t make_other_ctrl(struct fixture *f, struct link_data *l, struct addr *remote,
+			      uint8_t d[DATAGRAM_MAX])
+{
+	const struct header h = {0, HEADER_CTRL, 1};
+	struct link_data other = {.slot = {0}};
+	uint8_t key[32];
+	rng_bytes(&f->rng, key, sizeof(key));
+	header_key_init(&l->rx, f->aead, key);
+	header_key_init(&other.tx, f->aead, key);
+	l->max_dgram = DATAGRAM_FULL_MOST;
+	*remote = udp_local(f->udp[2]);
+	atomic_store(&l->remote, remote);
+	assert_int_equal(slots_add(engine_env(f->engine)->links, &l->slot, &f->rng), 0);
+	other.remote_id = l->slot.id;
+	datagram_header(f->aead, &other, &h, d);
+	memset(d + HEADER_BYTES, 1, CTRL_PLAIN_SMALL + AEAD_TAG);
+	return HEADER_BYTES + CTRL_PLAIN_SMALL + AEAD_TAG;
+}
+
+/* A neighbour whose CTRL comes faster than the control thread can take it. True when a datagram of
+ * another link that came after it is told all the same. */
+static bool comes_through(struct fixture *f, bool fixed, unsigned flood)
+{
+	static struct link_data other;
+	static struct addr remote;
+	uint8_t d[DATAGRAM_MAX], one[DATAGRAM_MAX];
+	uint64_t before[DROP_COUNT], after[DROP_COUNT];
+	memset(&other, 0, sizeof(other));
+	other.fixed = fixed;
+	size_t bytes = make_ctrl(f, 5, 0x3c, d),
+	       one_bytes = make_other_ctrl(f, &other, &remote, one);
+	engine_drops(f->engine, before);
+	for (unsigned i = 0; i < flood; i++)
+		send_from(f, 0, d, bytes);
+	send_from(f, 2, one, one_bytes);
+	send_from(f, 0, d, make_data(f, 77, 0, d)); /* who counts it has seen the others */
+	wait_for_drops(f, DROP_PLAIN_FORMAT, before[DROP_PLAIN_FORMAT] + 1);
+	engine_synchronize(f->engine); /* and has told that there is something */
+	engine_drops(f->engine, after);
+	assert_true(after[DROP_RING_FULL] > before[DROP_RING_FULL]);
+	unsigned told = 0;
+	do {
+		told = f->ctrls;
+		event_base_loop(f->base, EVLOOP_NONBLOCK);
+	} while (f->ctrls != told);
+	slots_remove(engine_env(f->engine)->links, other.slot.id);
+	engine_synchronize(f->engine);
+	return f->id == other.slot.id; /* it was the last */
+}
+
+static void engine_hears_others_during_a_flood_of_ctrl(void **state)
+{
+	struct fixture *f = *state;
+	open_engine(f, 1);
+	make_links(f, 0);
+	make_path(f);
+	assert_true(comes_through(f, false, 600));
+	assert_true(comes_through(f, true, 1500));
+}
+
 static void engine_brings_ctrl(void **state)
 {
 	struct fixture *f = *state;
@@ -782,6 +843,7 @@ int main(void)
 		TEST(engine_counts_noise),
 		TEST(engine_bounds_what_waits_for_control),
 		TEST(engine_brings_ctrl),
+		TEST(engine_hears_others_during_a_flood_of_ctrl),
 		TEST(engine_brings_session_messages),
 		TEST(engine_hands_over_to_the_owner),
 		TEST(engine_tells_of_a_foreign_source_once),
