@@ -136,17 +136,27 @@ static void append(struct udp_writer *w, size_t at, const uint8_t *bytes, size_t
 	m->room = n < m->segment ? 0 : m->room - n;
 }
 
-/* Not in line: most datagrams join one and should not pay for its stack. */
-static void __attribute__((noinline))
-open_message(struct udp_writer *w, const uint8_t *bytes, size_t n, const struct addr *to)
+/* addr_to_sockaddr() of one family, without a sockaddr_storage to clear and copy. */
+static socklen_t write_name(const struct addr *a, union udp_name *ret)
+{
+	if (a->family == 4) {
+		ret->v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(a->port)};
+		memcpy(&ret->v4.sin_addr, a->ip, sizeof(ret->v4.sin_addr));
+		return sizeof(ret->v4);
+	}
+	ret->v6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(a->port)};
+	memcpy(&ret->v6.sin6_addr, a->ip, sizeof(ret->v6.sin6_addr));
+	return sizeof(ret->v6);
+}
+
+static void open_message(struct udp_writer *w, const uint8_t *bytes, size_t n,
+			 const struct addr *to)
 {
 	struct message *m = &w->messages[w->n];
 	struct msghdr *h = &w->msgs[w->n++].msg_hdr;
-	struct sockaddr_storage ss;
 	uint16_t segment = (uint16_t)n;
 	memcpy(CMSG_DATA((struct cmsghdr *)m->control), &segment, sizeof(segment));
-	h->msg_namelen = addr_to_sockaddr(to, &ss);
-	memcpy(&m->name, &ss, sizeof(m->name));
+	h->msg_namelen = write_name(to, &m->name);
 	h->msg_iovlen = 1;
 	h->msg_controllen = 0;
 	m->iov[0] = (struct iovec){.iov_base = (void *)(uintptr_t)bytes, .iov_len = n};
