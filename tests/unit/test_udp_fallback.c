@@ -21,6 +21,8 @@ static struct {
 	unsigned calls;	   /* of sendmmsg and recvmmsg */
 	size_t pieces;	   /* of memory, in all messages of sendmmsg */
 	unsigned asked;	   /* messages of the last one */
+	struct addr to;	   /* of the first message of the last sendmmsg */
+	socklen_t to_bytes;
 	void (*answer)(struct mmsghdr *m); /* changes what recvmmsg brought */
 } kernel;
 
@@ -77,6 +79,8 @@ int __wrap_sendmmsg(int fd, struct mmsghdr *m, unsigned n, int flags)
 	int error = 0;
 	kernel.calls++;
 	kernel.asked = n;
+	kernel.to = addr_from_sockaddr(m[0].msg_hdr.msg_name);
+	kernel.to_bytes = m[0].msg_hdr.msg_namelen;
 	for (unsigned i = 0; i < n; i++)
 		kernel.pieces += m[i].msg_hdr.msg_iovlen;
 	assert_true(flags & MSG_DONTWAIT && n <= UDP_BATCH);
@@ -379,6 +383,25 @@ static void udp_writer_drops_the_rest_when_the_buffer_is_full(void **state)
 	check_full(EIO, 3, 3, 5);
 }
 
+/* On loopback an address that is left out arrives too. */
+static void udp_writer_names_whom_it_is_for(void **state)
+{
+	(void)state;
+	static const uint8_t ip[16] = {0x20, 1,	 0x0d, 0xb8, 5,	 6,  7,	 8,
+				       9,    10, 11,   12,   13, 14, 15, 16};
+	for (uint8_t family = 4; family <= 6; family += 2) {
+		struct udp_world w = open_world(family);
+		struct addr to = addr_from_ip(ip, family == 4 ? 4 : 16, 0x1234);
+		kernel.room = 1;
+		udp_writer_put(w.writer, ip, sizeof(ip), &to);
+		assert_int_equal(udp_writer_flush(w.writer), 1);
+		assert_true(addr_equal(&kernel.to, &to));
+		assert_int_equal(kernel.to_bytes, family == 4 ? sizeof(struct sockaddr_in)
+							      : sizeof(struct sockaddr_in6));
+		world_close(&w);
+	}
+}
+
 static void udp_calls_go_on_after_a_signal(void **state)
 {
 	(void)state;
@@ -573,7 +596,8 @@ static void udp_reader_believes_only_what_can_be(void **state)
 		assert_int_equal(udp_writer_flush(w.writer), 0);
 		kernel.answer = rows[i].answer;
 		wait_readable(w.at[0]);
-		assert_int_equal(udp_reader_receive(w.readers[0], UDP_BATCH, &b), rows[i].segment ? 1 : 0);
+		assert_int_equal(udp_reader_receive(w.readers[0], UDP_BATCH, &b),
+				 rows[i].segment ? 1 : 0);
 		const struct udp_reader_counters *c = udp_reader_counters(w.readers[0]);
 		assert_int_equal(c->too_long, rows[i].too_long);
 		assert_int_equal(c->empty, rows[i].empty);
@@ -633,6 +657,7 @@ int main(void)
 		cmocka_unit_test(udp_writer_keeps_gso_when_memory_was_short),
 		cmocka_unit_test(udp_writer_does_not_insist_without_a_route),
 		cmocka_unit_test(udp_writer_drops_the_rest_when_the_buffer_is_full),
+		cmocka_unit_test(udp_writer_names_whom_it_is_for),
 		cmocka_unit_test(udp_calls_go_on_after_a_signal),
 		cmocka_unit_test(udp_works_on_kernels_without_offloads),
 		cmocka_unit_test(udp_reader_does_without_gro_when_it_is_refused),
