@@ -7,11 +7,13 @@
 #include "tun/ecn.h"
 #include "tun/split.h"
 
-#define QUANTUM	  16384 /* bytes that a flow may send before the next has its turn */
-#define NONE	  UINT16_MAX
-#define DROP_MOST 64 /* frames lost at once when all is full */
+#define QUANTUM	   16384 /* bytes that a flow may send before the next has its turn */
+#define NONE	   UINT16_MAX
+#define DROP_MOST  64	 /* frames lost at once when all is full, */
+#define DROP_BYTES 16384 /* and about so many bytes */
 
-static const struct codel_limits limits = {5 * NSEC_PER_MSEC, 100 * NSEC_PER_MSEC};
+/* Shorter than RFC 8289 has them: the queue is before a processor, not before a slow wire. */
+static const struct codel_limits limits = {NSEC_PER_MSEC, 25 * NSEC_PER_MSEC};
 
 struct slot {
 	struct tun_frame frame;
@@ -172,18 +174,20 @@ static uint16_t unlink_first(struct fq *q, struct flow *f)
 	return s;
 }
 
-/* The queue with the most bytes loses its oldest frames: up to half of it at once, since to find it
- * takes a look at all. */
+/* The queue with the most bytes loses its oldest frame; of small ones more at once, since to find
+ * it takes a look at all. */
 static void drop_from_longest(struct fq *q)
 {
 	struct flow *longest = &q->flow[0];
-	uint32_t half;
+	uint32_t left;
 
 	for (unsigned i = 1; i < FQ_FLOWS; i++)
 		if (q->flow[i].bytes > longest->bytes)
 			longest = &q->flow[i];
-	half = longest->bytes / 2;
-	for (unsigned i = 0; i < DROP_MOST && (!i || longest->bytes > half); i++) {
+	left = longest->bytes > DROP_BYTES ? longest->bytes - DROP_BYTES : 0;
+	if (left < longest->bytes / 2)
+		left = longest->bytes / 2;
+	for (unsigned i = 0; i < DROP_MOST && (!i || longest->bytes > left); i++) {
 		uint16_t s = unlink_first(q, longest);
 
 		drops_add_n(q->drops, DROP_QUEUE_FULL, q->slot[s].frame.packets);
