@@ -17,11 +17,11 @@ uint16_t checksum_ipv4(const uint8_t *p);
  * upper-layer bytes in the packet. Only for packets that are no fragments and have no routing
  * header. */
 uint64_t checksum_pseudo(const struct ip_view *v);
-/* Compute and write the TCP or UDP checksum of a packet with ip_open_checksum_at() != 0, whatever
- * stood in the field. A UDP sum of 0 is written as 0xffff. */
+/* Compute and write the TCP or UDP checksum of a packet that has ports and is no fragment, whatever
+ * stood in the field; extension headers may stand before it. A UDP sum of 0 is written as 0xffff. */
 void checksum_complete(uint8_t *packet, const struct ip_view *v);
 /* Write the folded, not complemented pseudo-header sum into the field: what virtio-net's "needs
- * checksum" wants there. Same packets as checksum_complete(). */
+ * checksum" wants there. Only for packets with ip_open_checksum_at() != 0. */
 void checksum_leave_open(uint8_t *packet, const struct ip_view *v);
 /* Complete an open checksum of any protocol, as skb_checksum_help() of the kernel does: the field
  * at `at` holds the sum of what the bytes from `start` to the end (n) do not show; both lie within,

@@ -146,16 +146,12 @@ static void fix_upper(const struct tun_frame *f, unsigned i, uint8_t *l4, size_t
 		l4[TCP_FLAGS] &= (uint8_t)~TCP_CWR;
 }
 
-/* Behind extension headers: the field is 0 and the whole sum goes there. */
+/* Behind extension headers the whole sum goes into the field. */
 static void complete_upper(const struct tun_frame *f, uint8_t *p, size_t n)
 {
 	struct ip_view v = f->view;
 	v.len = (uint16_t)n;
-	uint64_t sum = checksum_add(checksum_pseudo(&v), p + v.l4_offset, n - v.l4_offset);
-	uint16_t value = (uint16_t)~checksum_fold(sum);
-	if (value == 0 && v.protocol == IP_UDP)
-		value = 0xffff;
-	store_be16(p + v.l4_offset + checksum_offset(&v), value);
+	checksum_complete(p, &v);
 }
 
 size_t frame_plain(const struct tun_frame *f, unsigned i, uint8_t *to)

@@ -21,7 +21,20 @@ struct sample {
 	struct tun_frame frame;
 };
 
-static void make_frame(struct sample *s, uint8_t version, uint8_t protocol)
+/* Put an extension header of 8 bytes (RFC 8200 4.6) before the TCP or UDP header. */
+static size_t insert_options(uint8_t *p, size_t len)
+{
+	static const uint8_t pad[6] = {1, 4};
+	memmove(p + 48, p + 40, len - 40);
+	p[40] = p[6];
+	p[41] = 0;
+	memcpy(p + 42, pad, sizeof(pad));
+	p[6] = 60;
+	store_be16(p + 4, (uint16_t)(load_be16(p + 4) + 8));
+	return len + 8;
+}
+
+static void make_frame(struct sample *s, uint8_t version, uint8_t protocol, bool options)
 {
 	struct virtio_net_hdr h = {
 		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
@@ -32,25 +45,31 @@ static void make_frame(struct sample *s, uint8_t version, uint8_t protocol)
 	};
 	struct ip_view v;
 	size_t len = make_packet(s->bytes, version, protocol, PAYLOAD * (PACKETS - 1) + 30);
+	if (options)
+		len = insert_options(s->bytes, len);
 	assert_int_equal(ip_parse(s->bytes, len, &v), 0);
 	h.csum_start = v.l4_offset;
-	h.csum_offset = (uint16_t)(ip_open_checksum_at(&v) - v.l4_offset);
-	checksum_leave_open(s->bytes, &v);
+	h.csum_offset = protocol == IP_UDP ? 6 : 16;
+	if (!options)
+		checksum_leave_open(s->bytes, &v);
 	assert_int_equal(frame_parse(&h, s->bytes, len, &s->frame), 0);
 	assert_int_equal(s->frame.packets, PACKETS);
+	assert_int_equal(s->frame.csum_open, !options);
 }
 
 static void frame_without_its_first_packet_has_the_others(void **state)
 {
 	static const struct {
 		uint8_t version, protocol;
-	} rows[] = {{4, IP_TCP}, {6, IP_TCP}, {4, IP_UDP}, {6, IP_UDP}};
+		bool options;
+	} rows[] = {{4, IP_TCP, false}, {6, IP_TCP, false}, {4, IP_UDP, false},
+		    {6, IP_UDP, false}, {6, IP_TCP, true},  {6, IP_UDP, true}};
 	(void)state;
 	for (size_t r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
 		struct sample s;
 		uint8_t plain[PACKETS][512];
 		size_t n[PACKETS], sum = 0;
-		make_frame(&s, rows[r].version, rows[r].protocol);
+		make_frame(&s, rows[r].version, rows[r].protocol, rows[r].options);
 		for (unsigned i = 0; i < PACKETS; i++) {
 			n[i] = frame_plain(&s.frame, i, plain[i]);
 			sum += n[i] - 1;
