@@ -90,8 +90,7 @@ struct http_client; /* gathers fetches on one loop */
 struct http_fetch;  /* one of them, until its callback */
 
 struct http_fetch_options {
-	const char
-		*url; /* http://IP[:PORT]/PATH or [v6]:PORT; a name is refused: none is asked for */
+	const char *url;  /* as http_url.h says; a name is refused: none is asked for */
 	const void *post; /* NULL for GET; copied */
 	size_t post_bytes;
 	size_t body_bytes_max;	     /* of the answer */

@@ -1,207 +1,100 @@
 /* net/http_answer.c - see net/http_answer.h. */
 #include "net/http_answer.h"
 #include <errno.h>
+#include <http_parser.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/types.h>
 
-#define STATUS_LINE_BYTES_LEAST 12 /* "HTTP/1.1 200" */
-#define LENGTH_DIGITS_MAX	18 /* below 2^60 */
-#define CHUNK_DIGITS_MAX	15
-#define BODY_FIRST_BYTES	4096
+#define BODY_FIRST_BYTES 4096
+#define LENGTH_NONE	 UINT64_MAX /* http_parser's content_length without Content-Length */
 
-void http_answer_init(struct http_answer *a, size_t body_bytes_max)
+/* Stop the parser: what a callback returns. */
+static int refuse(struct http_answer *a, int code)
 {
-	memset(a, 0, sizeof(*a));
-	a->most = body_bytes_max;
+	a->refusal = code;
+	return -1;
 }
 
-void http_answer_done(struct http_answer *a)
+/* --- head --- */
+
+/* Append what fits; *bytes counts all of it. */
+static void append(char *text, size_t *bytes, const char *at, size_t n)
 {
-	free(a->body);
-	a->body = NULL;
-}
-
-/* --- lines --- */
-
-/* The value of a header line of that name, without the blanks around it; NULL for another name. */
-static char *value_of(struct http_answer *a, const char *name)
-{
-	size_t n = strlen(name);
-
-	if (strncasecmp(a->line, name, n) != 0 || a->line[n] != ':')
-		return NULL;
-	char *value = a->line + n + 1 + strspn(a->line + n + 1, " \t");
-	for (size_t end = strlen(value); end > 0 && strchr(" \t", value[end - 1]); end--)
-		value[end - 1] = '\0';
-	return value;
-}
-
-static int digit_of(char c, unsigned base)
-{
-	static const char digits[] = "0123456789abcdef";
-	const char *at = c ? strchr(digits, c >= 'A' && c <= 'F' ? c - 'A' + 'a' : c) : NULL;
-
-	return at && at - digits < (int)base ? (int)(at - digits) : -1;
-}
-
-/* Digits at the start of text; how many of them, 0 for none or more than `most`. */
-static size_t read_number(const char *text, unsigned base, size_t most, uint64_t *ret)
-{
-	uint64_t value = 0;
-	size_t n = 0;
-
-	while (digit_of(text[n], base) >= 0) {
-		if (n == most)
-			return 0;
-		value = value * base + (unsigned)digit_of(text[n++], base);
+	if (*bytes < HTTP_ANSWER_NAME_BYTES) {
+		size_t room = HTTP_ANSWER_NAME_BYTES - *bytes;
+		memcpy(text + *bytes, at, n < room ? n : room);
 	}
-	*ret = value;
-	return n;
+	*bytes += n;
 }
 
-/* "HTTP/1.x NNN", and then a blank and a reason or nothing. */
-static int on_status_line(struct http_answer *a)
+/* Blanks behind it aside, which the library leaves on values. */
+static bool is_text(const char *bytes, size_t n, const char *text)
 {
-	const char *line = a->line;
-	uint64_t status;
+	while (n > 0 && n <= HTTP_ANSWER_NAME_BYTES &&
+	       (bytes[n - 1] == ' ' || bytes[n - 1] == '\t'))
+		n--;
+	return n == strlen(text) && strncasecmp(bytes, text, n) == 0;
+}
 
-	if (a->line_bytes < STATUS_LINE_BYTES_LEAST || memcmp(line, "HTTP/1.", 7) != 0 ||
-	    digit_of(line[7], 10) < 0 || line[8] != ' ' ||
-	    read_number(line + 9, 10, 3, &status) != 3 || (line[12] != ' ' && line[12] != '\0'))
-		return -EBADMSG;
-	if (status < 100 || status > 599 || status == 101) /* 101: we asked for no other protocol */
-		return -EBADMSG;
-	a->status = (int)status;
-	a->has_length = a->is_chunked = false;
-	a->state = ANSWER_HEADER;
+/* A header of the head is over. The library takes any coding whose last is chunks, and any other
+ * one for a body up to the end of the stream; we could undo none. */
+static int end_header(struct http_answer *a)
+{
+	bool is_coding = is_text(a->name, a->name_bytes, "Transfer-Encoding");
+	bool is_chunks = is_text(a->value, a->value_bytes, "chunked");
+
+	a->is_value = false;
+	a->name_bytes = a->value_bytes = 0;
+	if (!is_coding || a->has_head) /* a trailer's means nothing */
+		return 0;
+	if (a->has_coding || !is_chunks)
+		return refuse(a, -EBADMSG);
+	a->has_coding = true;
 	return 0;
 }
 
-static int on_head_end(struct http_answer *a)
+static int on_name(http_parser *p, const char *at, size_t n)
 {
-	if (a->status < 200) {
-		a->state = ANSWER_STATUS;
-		return 0;
-	}
-	if (a->has_length && a->is_chunked)
-		return -EBADMSG;
-	if (a->status == 204 || a->status == 304)
-		a->state = ANSWER_WHOLE;
-	else if (a->is_chunked)
-		a->state = ANSWER_CHUNK_SIZE;
-	else if (!a->has_length)
-		a->state = ANSWER_BODY_TO_END;
-	else if (a->left > a->most)
-		return -EMSGSIZE;
-	else
-		a->state = a->left > 0 ? ANSWER_BODY : ANSWER_WHOLE;
-	return 0;
-}
+	struct http_answer *a = p->data;
+	int rc = a->is_value ? end_header(a) : 0;
 
-/* RFC 9110 section 5.6.2. */
-static bool is_name(const char *line)
-{
-	static const char others[] = "!#$%&'*+-.^_`|~";
-	size_t n = 0;
-
-	for (char c; (c = line[n]) != '\0' && c != ':'; n++) {
-		bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-		if (!letter && !(c >= '0' && c <= '9') && !strchr(others, c))
-			return false;
-	}
-	return n > 0 && (line[n] == ':' || n == HTTP_ANSWER_LINE_BYTES - 1);
-}
-
-static int on_header_line(struct http_answer *a)
-{
-	bool whole = a->line_bytes < sizeof(a->line);
-	const char *value;
-
-	if (a->line_bytes == 0)
-		return on_head_end(a);
-	if (!is_name(a->line))
-		return -EBADMSG;
-	if ((value = value_of(a, "Content-Length"))) {
-		size_t digits = read_number(value, 10, LENGTH_DIGITS_MAX, &a->left);
-		if (!whole || a->has_length || digits == 0 || value[digits] != '\0')
-			return -EBADMSG;
-		a->has_length = true;
-	} else if ((value = value_of(a, "Transfer-Encoding"))) {
-		if (!whole || a->is_chunked || strcasecmp(value, "chunked") != 0)
-			return -EBADMSG;
-		a->is_chunked = true;
-	}
-	return 0;
-}
-
-/* The size, and maybe extensions that mean nothing to us. */
-static int on_chunk_size_line(struct http_answer *a)
-{
-	size_t digits = read_number(a->line, 16, CHUNK_DIGITS_MAX, &a->left);
-
-	if (digits == 0 || !strchr("; \t", a->line[digits])) /* finds the final NUL as well */
-		return -EBADMSG;
-	if (a->left > a->most - a->n)
-		return -EMSGSIZE;
-	a->state = a->left > 0 ? ANSWER_CHUNK : ANSWER_TRAILER;
-	return 0;
-}
-
-static int on_line(struct http_answer *a)
-{
-	switch (a->state) {
-	case ANSWER_STATUS:
-		return on_status_line(a);
-	case ANSWER_HEADER:
-		return on_header_line(a);
-	case ANSWER_CHUNK_SIZE:
-		return on_chunk_size_line(a);
-	case ANSWER_CHUNK_END:
-		a->state = ANSWER_CHUNK_SIZE;
-		return a->line_bytes == 0 ? 0 : -EBADMSG;
-	case ANSWER_TRAILER:
-		if (a->line_bytes == 0)
-			a->state = ANSWER_WHOLE;
-		else if (!is_name(a->line))
-			return -EBADMSG;
-		return 0;
-	default:
-		return -EBADMSG;
-	}
-}
-
-/* What stands around chunks may be as long as the body may, and a head: that is chunks of some ten
- * bytes for the largest, and less work than any other way to keep us busy. */
-static int count_line_byte(struct http_answer *a)
-{
-	if (a->state == ANSWER_CHUNK_SIZE || a->state == ANSWER_CHUNK_END)
-		return ++a->frame_bytes > a->most + HTTP_ANSWER_HEAD_BYTES_MAX ? -EMSGSIZE : 0;
-	return ++a->head_bytes > HTTP_ANSWER_HEAD_BYTES_MAX ? -E2BIG : 0;
-}
-
-static int take_line_byte(struct http_answer *a, uint8_t byte)
-{
-	int rc = count_line_byte(a);
-
-	if (rc < 0)
-		return rc;
-	if (a->line_has_cr != (byte == '\n') || byte == '\0')
-		return -EBADMSG;
-	a->line_has_cr = byte == '\r';
-	if (byte == '\r')
-		return 0;
-	if (byte != '\n') {
-		if (a->line_bytes < sizeof(a->line) - 1)
-			a->line[a->line_bytes] = (char)byte;
-		a->line_bytes++;
-		return 0;
-	}
-	a->line[a->line_bytes < sizeof(a->line) ? a->line_bytes : sizeof(a->line) - 1] = '\0';
-	rc = on_line(a);
-	a->line_bytes = 0;
+	if (memchr(at, ' ', n)) /* Debian's library takes them; what is meant is anybody's guess */
+		return refuse(a, -EBADMSG);
+	append(a->name, &a->name_bytes, at, n);
 	return rc;
+}
+
+static int on_value(http_parser *p, const char *at, size_t n)
+{
+	struct http_answer *a = p->data;
+
+	a->is_value = true;
+	append(a->value, &a->value_bytes, at, n);
+	return 0;
+}
+
+/* Returns 1 to have the library expect no body. */
+static int on_head(http_parser *p)
+{
+	struct http_answer *a = p->data;
+	unsigned status = p->status_code;
+
+	if (end_header(a) < 0)
+		return -1;
+	/* We asked for no other protocol. */
+	if (p->http_major != 1 || status < 100 || status > 599 || status == 101 || p->upgrade)
+		return refuse(a, -EBADMSG);
+	a->has_coding = false;
+	if (status < 200)
+		return 1;
+	a->has_head = true;
+	a->status = (int)status;
+	if (status == 204 || status == 304)
+		return 1;
+	if (p->content_length != LENGTH_NONE && p->content_length > a->most)
+		return refuse(a, -EMSGSIZE);
+	return 0;
 }
 
 /* --- body --- */
@@ -224,53 +117,120 @@ static int make_room(struct http_answer *a, size_t n)
 	return 0;
 }
 
-/* Returns how many of the n bytes belong to the body or to this chunk, or -errno. */
-static ssize_t take_body(struct http_answer *a, const uint8_t *bytes, size_t n)
+static int on_chunk(http_parser *p)
 {
-	bool to_end = a->state == ANSWER_BODY_TO_END;
+	struct http_answer *a = p->data;
 
-	if (!to_end && n > a->left)
-		n = (size_t)a->left;
-	if (n > a->most - a->n)
-		return -EMSGSIZE;
-	int rc = make_room(a, n);
-	if (rc < 0)
-		return rc;
-	memcpy(a->body + a->n, bytes, n);
-	a->n += n;
-	a->left -= to_end ? 0 : n;
-	if (!to_end && a->left == 0)
-		a->state = a->state == ANSWER_CHUNK ? ANSWER_CHUNK_END : ANSWER_WHOLE;
-	return (ssize_t)n;
+	return p->content_length > a->most - a->n ? refuse(a, -EMSGSIZE) : 0;
 }
 
-static ssize_t take_some(struct http_answer *a, const uint8_t *bytes, size_t n)
+static int on_body(http_parser *p, const char *at, size_t n)
 {
-	if (a->state == ANSWER_BODY || a->state == ANSWER_BODY_TO_END || a->state == ANSWER_CHUNK)
-		return take_body(a, bytes, n);
-	int rc = take_line_byte(a, *bytes);
-	return rc < 0 ? rc : 1;
+	struct http_answer *a = p->data;
+
+	if (n == 0)
+		return 0;
+	if (n > a->most - a->n)
+		return refuse(a, -EMSGSIZE);
+	int rc = make_room(a, n);
+	if (rc < 0)
+		return refuse(a, rc);
+	memcpy(a->body + a->n, at, n);
+	a->n += n;
+	return 0;
+}
+
+/* The parser stops behind it, so that what follows is not taken for another answer. */
+static int on_end(http_parser *p)
+{
+	struct http_answer *a = p->data;
+
+	if (a->has_head) {
+		a->state = ANSWER_WHOLE;
+		http_parser_pause(p, 1);
+	}
+	return 0;
+}
+
+static const http_parser_settings callbacks = {
+	.on_header_field = on_name,
+	.on_header_value = on_value,
+	.on_headers_complete = on_head,
+	.on_chunk_header = on_chunk,
+	.on_body = on_body,
+	.on_message_complete = on_end,
+};
+
+/* --- life --- */
+
+int http_answer_init(struct http_answer *a, size_t body_bytes_max)
+{
+	memset(a, 0, sizeof(*a));
+	a->most = body_bytes_max;
+	a->parser = calloc(1, sizeof(*a->parser));
+	if (!a->parser)
+		return -ENOMEM;
+	http_parser_set_max_header_size(HTTP_ANSWER_HEAD_BYTES_MAX);
+	http_parser_init(a->parser, HTTP_RESPONSE);
+	a->parser->data = a;
+	return 0;
+}
+
+void http_answer_done(struct http_answer *a)
+{
+	free(a->body);
+	free(a->parser);
+	a->body = NULL;
+	a->parser = NULL;
+}
+
+static size_t others_max(const struct http_answer *a)
+{
+	return HTTP_ANSWER_HEAD_BYTES_MAX + (a->has_head ? a->most : 0);
+}
+
+/* Have the parser take at most as many bytes as are allowed outside of the body, so that the bound
+ * is met at the same byte however the stream comes in pieces. Returns how many it took or -errno.
+ */
+static int take_some(struct http_answer *a, const uint8_t *bytes, size_t n, size_t *ret_taken)
+{
+	size_t room = others_max(a) - a->other_bytes, before = a->n;
+
+	if (n > room)
+		n = room > 0 ? room : 1;
+	size_t taken = http_parser_execute(a->parser, &callbacks, (const char *)bytes, n);
+	enum http_errno code = HTTP_PARSER_ERRNO(a->parser);
+	if (code == HPE_HEADER_OVERFLOW)
+		return -E2BIG;
+	if (code != HPE_OK && code != HPE_PAUSED)
+		return a->refusal < 0 ? a->refusal : -EBADMSG;
+	a->other_bytes += taken - (a->n - before);
+	if (a->other_bytes > others_max(a))
+		return a->has_head ? -EMSGSIZE : -E2BIG;
+	*ret_taken = taken;
+	return 0;
 }
 
 int http_answer_take(struct http_answer *a, const uint8_t *bytes, size_t n)
 {
 	if (a->state == ANSWER_REFUSED)
 		return -EBADMSG;
-	while (n > 0 && a->state != ANSWER_WHOLE) {
-		ssize_t taken = take_some(a, bytes, n);
-		if (taken < 0) {
+	while (n > 0) {
+		size_t taken = 0;
+		int rc = a->state == ANSWER_WHOLE ? -EBADMSG : take_some(a, bytes, n, &taken);
+		if (rc < 0) {
 			a->state = ANSWER_REFUSED;
-			return (int)taken;
+			return rc;
 		}
 		bytes += taken;
-		n -= (size_t)taken;
+		n -= taken;
 	}
 	return 0;
 }
 
 int http_answer_end(struct http_answer *a)
 {
-	if (a->state == ANSWER_BODY_TO_END)
-		a->state = ANSWER_WHOLE;
+	if (a->state == ANSWER_COMES) /* no bytes: that is the end to the parser */
+		http_parser_execute(a->parser, &callbacks, "", 0);
 	return a->state == ANSWER_WHOLE ? 0 : -EBADMSG;
 }

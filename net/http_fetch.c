@@ -1,5 +1,5 @@
 /* net/http_fetch.c - one request, one connection, one answer, on the libevent loop. See http.h;
- * http_answer.h reads what comes. Control thread.
+ * http_answer.h reads what comes, http_url.h says where to. Control thread.
  *
  *   begin      in the loop's next turn, so that no callback runs inside http_fetch_start()
  *   connected  the socket can be written to
@@ -7,7 +7,7 @@
  *              before it has all of it
  *   readable   the rest of the answer
  *
- * It was libcurl's. Debian's brings 26 libraries along (two TLS, Kerberos, LDAP, SSH), 5 MB of each
+ * Not libcurl: Debian's brings 26 libraries along (two TLS, Kerberos, LDAP, SSH), 5 MB of each
  * daemon's memory and all their bugs, for a GET from an address.
  */
 #include <errno.h>
@@ -20,11 +20,10 @@
 #include <unistd.h>
 #include "net/http.h"
 #include "net/http_answer.h"
+#include "net/http_url.h"
 
 #define SENTENCE_BYTES	   256
 #define REQUEST_HEAD_BYTES 512
-#define URL_BYTES_MAX	   256
-#define HTTP_PORT	   80
 #define READ_BYTES	   16384
 #define READS_AT_ONCE	   8 /* then others have their turn */
 
@@ -264,36 +263,11 @@ void http_client_free(struct http_client *c)
 	free(c);
 }
 
-/* "http://IP[:PORT]", then "/PATH" or nothing: where to, and the rest of it. NULL for all else. */
-static const char *read_url(const char *url, struct addr *ret_to, char host[ADDR_TEXT_BYTES])
-{
-	static const char scheme[] = "http://";
-	const char *start = url + sizeof(scheme) - 1;
-
-	if (strncmp(url, scheme, sizeof(scheme) - 1) != 0 || strlen(url) > URL_BYTES_MAX)
-		return NULL;
-	size_t n = strcspn(start, "/");
-	const char *path = start[n] ? start + n : "/";
-	if (n >= ADDR_TEXT_BYTES)
-		return NULL;
-	memcpy(host, start, n);
-	host[n] = '\0';
-	for (const char *p = path; *p; p++)
-		if (*p <= ' ' || *p > '~' || *p == '#')
-			return NULL;
-	if (addr_parse(host, ret_to) == 0)
-		return ret_to->port ? path : NULL;
-	if (addr_parse_ip(host, ret_to) < 0 || ret_to->family != 4)
-		return NULL;
-	ret_to->port = HTTP_PORT;
-	return path;
-}
-
 /* The whole request, as it goes out. */
 static bool write_request(struct http_fetch *f, const struct http_fetch_options *o,
-			  const char *path, const char *host)
+			  const char *path)
 {
-	char head[REQUEST_HEAD_BYTES], post[REQUEST_HEAD_BYTES / 4] = "";
+	char head[REQUEST_HEAD_BYTES], post[REQUEST_HEAD_BYTES / 4] = "", host[ADDR_TEXT_BYTES];
 
 	if (o->post)
 		snprintf(post, sizeof(post),
@@ -301,7 +275,7 @@ static bool write_request(struct http_fetch *f, const struct http_fetch_options 
 			 o->post_bytes);
 	int n = snprintf(head, sizeof(head),
 			 "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s\r\n",
-			 o->post ? "POST" : "GET", path, host, post);
+			 o->post ? "POST" : "GET", path, addr_text(&f->to, host), post);
 	size_t body = o->post ? o->post_bytes : 0;
 	if (n < 0 || (size_t)n >= sizeof(head))
 		return false;
@@ -330,11 +304,11 @@ static struct event *new_timer(struct http_fetch *f, unsigned ms)
 int http_fetch_start(struct http_client *c, const struct http_fetch_options *o, http_done_fn *fn,
 		     void *arg, struct http_fetch **ret)
 {
-	char host[ADDR_TEXT_BYTES];
-	struct addr to;
-	const char *path = read_url(o->url, &to, host);
+	struct http_url url;
 
-	if (o->timeout_ms == 0 || o->body_bytes_max > SIZE_MAX / 4 || !path)
+	if (o->timeout_ms == 0 || o->body_bytes_max > SIZE_MAX / 4)
+		return -EINVAL;
+	if (http_url_parse(o->url, &url) < 0)
 		return -EINVAL;
 	if (o->source && addr_ip_bytes(o->source) == 0)
 		return -EINVAL;
@@ -349,20 +323,20 @@ int http_fetch_start(struct http_client *c, const struct http_fetch_options *o, 
 	f->fn = fn;
 	f->arg = arg;
 	f->fd = -1;
-	f->to = to;
+	f->to = url.to;
 	f->mark = o->mark;
 	f->timeout_ms = o->timeout_ms;
 	if (o->source)
 		f->source = *o->source;
 	f->source.port = 0;
-	http_answer_init(&f->answer, o->body_bytes_max);
+	int rc = http_answer_init(&f->answer, o->body_bytes_max);
 	f->device = o->device ? strdup(o->device) : NULL;
 	f->timer = new_timer(f, o->timeout_ms);
 	f->connect_timer =
 		new_timer(f, o->connect_timeout_ms ? o->connect_timeout_ms : o->timeout_ms);
 	f->io = event_new(c->base, -1, 0, on_begin, f);
-	if ((o->device && !f->device) || !f->timer || !f->connect_timer || !f->io ||
-	    !write_request(f, o, path, host)) {
+	if (rc < 0 || (o->device && !f->device) || !f->timer || !f->connect_timer || !f->io ||
+	    !write_request(f, o, url.path)) {
 		fetch_free(f);
 		return -ENOMEM;
 	}

@@ -21,7 +21,7 @@ static void expect(bool fact)
 /* What take() said, or end(). */
 static int feed(struct http_answer *a, const uint8_t *bytes, size_t n, size_t piece)
 {
-	http_answer_init(a, BODY_MOST);
+	expect(http_answer_init(a, BODY_MOST) == 0);
 	while (n > 0) {
 		size_t k = piece < n ? piece : n;
 		int rc = http_answer_take(a, bytes, k);

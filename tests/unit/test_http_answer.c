@@ -26,7 +26,7 @@ struct row {
 static const struct row rows[] = {
 	/* length, chunks, end of stream */
 	{OK "Content-Length: 5\r\n\r\nhello", 0, 200, "hello"},
-	{OK "content-LENGTH:\t5 \t\r\n\r\nhello, and more", 0, 200, "hello"},
+	{OK "content-LENGTH:\t5 \r\n\r\nhello", 0, 200, "hello"},
 	{OK "Content-Length: 0\r\n\r\n", 0, 200, ""},
 	{OK "Content-Length: 000000000000000020\r\n\r\n01234567890123456789", 0, 200,
 	 "01234567890123456789"},
@@ -42,8 +42,9 @@ static const struct row rows[] = {
 	{"HTTP/1.0 404 Not Found\r\nContent-Length: 1\r\n\r\nx", 0, 404, "x"},
 	{"HTTP/1.1 599\r\n\r\n", 0, 599, ""},
 	{"HTTP/1.1 503 \r\n\r\n", 0, 503, ""},
-	{"HTTP/1.1 204 No Content\r\nContent-Length: 7\r\n\r\nnot of it", 0, 204, ""},
-	{"HTTP/1.1 304 Not Modified\r\n\r\nnot of it", 0, 304, ""},
+	{"HTTP/1.1 204 No Content\r\nContent-Length: 7\r\n\r\n", 0, 204, ""},
+	{"HTTP/1.1 304 Not Modified\r\n\r\n", 0, 304, ""},
+	{"HTTP/1.1 304 Not Modified\r\nContent-Length: 21\r\n\r\n", 0, 304, ""},
 	{"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nContent-Length: 9\r\n\r\n" OK
 	 "Content-Length: 2\r\n\r\nab",
 	 0, 200, "ab"},
@@ -51,6 +52,15 @@ static const struct row rows[] = {
 	/* lines that mean nothing to us */
 	{OK "Server: x: y\r\nX-A.B_c!:\r\nContent-Lengths: 9\r\nContent: 9\r\n\r\nab", 0, 200,
 	 "ab"},
+	/* what the library lets pass, as Debian builds it: what comes of it */
+	{"\r\n\n" OK "\r\nab", 0, 200, "ab"},
+	{"HTTP/1.1  200 OK\r\n\r\nab", 0, 200, "ab"},
+	{"HTTP/1.1 200 O\rK\r\nab", 0, 200, "ab"},
+	{"HTTP/1.1 200 OK\nContent-Length: 2\n\nab", 0, 200, "ab"},
+	{OK "A: b\r\n folded\r\n\r\nab", 0, 200, "ab"},
+	{OK "Upgrade: h2c\r\nConnection: upgrade\r\n\r\nab", 0, 200, "ab"},
+	{OK "Transfer-Encoding: chunked \r\n\r\n2\r\nab..0\r\n\r\n", 0, 200, "ab"},
+	{CHUNKED "0\r\nTransfer-Encoding: gzip\r\n\r\n", 0, 200, ""},
 	/* cut off */
 	{"", CUT, 0, NULL},
 	{"HTTP/1.1 200 OK", CUT, 0, NULL},
@@ -63,43 +73,43 @@ static const struct row rows[] = {
 	{CHUNKED "5\r\nhell", CUT, 0, NULL},
 	/* no HTTP */
 	{"hello\r\n", -EBADMSG, 0, NULL},
-	{"\r\n", -EBADMSG, 0, NULL},
-	{"HTTP/2.0 200 OK\r\n", -EBADMSG, 0, NULL},
+	{"\r\nhello", -EBADMSG, 0, NULL},
+	{"HTTP/2.0 200 OK\r\n\r\n", -EBADMSG, 0, NULL},
 	{"HTTP/1.x 200 OK\r\n", -EBADMSG, 0, NULL},
 	{"http/1.1 200 OK\r\n", -EBADMSG, 0, NULL},
-	{"HTTP/1.1  200 OK\r\n", -EBADMSG, 0, NULL},
 	{"HTTP/1.1 2000 OK\r\n", -EBADMSG, 0, NULL},
-	{"HTTP/1.1 20 OK.\r\n", -EBADMSG, 0, NULL},
+	{"HTTP/1.1 20 OK.\r\n\r\n", -EBADMSG, 0, NULL},
 	{"HTTP/1.1 200OK\r\n", -EBADMSG, 0, NULL},
 	{"HTTP/1.1 +20 OK\r\n", -EBADMSG, 0, NULL},
-	{"HTTP/1.1 099 OK\r\n", -EBADMSG, 0, NULL},
-	{"HTTP/1.1 600 OK\r\n", -EBADMSG, 0, NULL},
-	{"HTTP/1.1 101 Switching Protocols\r\n", -EBADMSG, 0, NULL},
-	{"HTTP/1.1 200 OK\n", -EBADMSG, 0, NULL},
-	{"HTTP/1.1 200 O\rK\r\n", -EBADMSG, 0, NULL},
-	{"HTTP/1.1 200 OK\r\r\n", -EBADMSG, 0, NULL},
-	{OK "A: b\n", -EBADMSG, 0, NULL},
-	{OK "\n", -EBADMSG, 0, NULL},
+	{"HTTP/1.1 099 OK\r\n\r\n", -EBADMSG, 0, NULL},
+	{"HTTP/1.1 600 OK\r\n\r\n", -EBADMSG, 0, NULL},
+	{"HTTP/1.1 101 Switching Protocols\r\n\r\n", -EBADMSG, 0, NULL},
 	{OK "A b: c\r\n", -EBADMSG, 0, NULL},
+	{OK " A: c\r\n", -EBADMSG, 0, NULL},
 	{OK "A\r\n", -EBADMSG, 0, NULL},
 	{OK ": c\r\n", -EBADMSG, 0, NULL},
-	{OK "A: b\r\n folded\r\n", -EBADMSG, 0, NULL},
 	/* lengths that two could read in two ways */
 	{OK "Content-Length : 5\r\n", -EBADMSG, 0, NULL},
+	{OK "Content-Length:\r\n\r\n", -EBADMSG, 0, NULL},
+	{OK "Content-Length: 5\t\r\n", -EBADMSG, 0, NULL},
 	{OK "Content-Length: 5\r\nContent-Length: 5\r\n", -EBADMSG, 0, NULL},
 	{OK "Content-Length: 5, 5\r\n", -EBADMSG, 0, NULL},
 	{OK "Content-Length: -5\r\n", -EBADMSG, 0, NULL},
 	{OK "Content-Length: +5\r\n", -EBADMSG, 0, NULL},
 	{OK "Content-Length: 0x5\r\n", -EBADMSG, 0, NULL},
 	{OK "Content-Length: 5 5\r\n", -EBADMSG, 0, NULL},
-	{OK "Content-Length:\r\n", -EBADMSG, 0, NULL},
 	{OK "Content-Length: 18446744073709551621\r\n", -EBADMSG, 0, NULL}, /* 2^64 + 5 */
 	{OK "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", -EBADMSG, 0, NULL},
 	{OK "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", -EBADMSG, 0, NULL},
-	{OK "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", -EBADMSG, 0, NULL},
-	{OK "Transfer-Encoding: gzip\r\n", -EBADMSG, 0, NULL},
-	{OK "Transfer-Encoding: gzip, chunked\r\n", -EBADMSG, 0, NULL},
-	{OK "Transfer-Encoding: identity\r\n", -EBADMSG, 0, NULL},
+	{OK "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", -EBADMSG, 0, NULL},
+	{OK "Transfer-Encoding: gzip\r\n\r\n", -EBADMSG, 0, NULL},
+	{OK "Transfer-Encoding: gzip, chunked\r\n\r\n", -EBADMSG, 0, NULL},
+	{OK "Transfer-Encoding: identity\r\n\r\n", -EBADMSG, 0, NULL},
+	{OK "Transfer-Encoding: chunked, chunked\r\n\r\n", -EBADMSG, 0, NULL},
+	{OK "Transfer-Encoding: chunked\r\n , gzip\r\n\r\n", -EBADMSG, 0, NULL},
+	{OK "Transfer-Encoding : gzip\r\n\r\n", -EBADMSG, 0, NULL},
+	{OK "Transfer-Encoding:\r\n\r\n", -EBADMSG, 0, NULL},
+	{OK "Content-Length: 2\r\n , 2\r\n\r\n", -EBADMSG, 0, NULL},
 	{CHUNKED "\r\n", -EBADMSG, 0, NULL},
 	{CHUNKED "g\r\n", -EBADMSG, 0, NULL},
 	{CHUNKED "-1\r\n", -EBADMSG, 0, NULL},
@@ -110,6 +120,15 @@ static const struct row rows[] = {
 	{CHUNKED "5\r\nhello!\r\n", -EBADMSG, 0, NULL},
 	{CHUNKED "5\r\nhello0\r\n\r\n", -EBADMSG, 0, NULL},
 	{CHUNKED "0\r\nno name\r\n", -EBADMSG, 0, NULL},
+	/* bytes behind the answer */
+	{OK "Content-Length: 5\r\n\r\nhello, and more", -EBADMSG, 0, NULL},
+	{OK "Content-Length: 0\r\n\r\n\r\n", -EBADMSG, 0, NULL},
+	{OK "Content-Length: 0\r\n\r\n" OK "Content-Length: 0\r\n\r\n", -EBADMSG, 0, NULL},
+	{CHUNKED "0\r\n\r\n" OK "\r\nab", -EBADMSG, 0, NULL},
+	{"HTTP/1.1 204 No Content\r\nContent-Length: 7\r\n\r\nnot of it", -EBADMSG, 0, NULL},
+	{"HTTP/1.1 304 Not Modified\r\n\r\nnot of it", -EBADMSG, 0, NULL},
+	{"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nx", -EBADMSG,
+	 0, NULL},
 	/* too much */
 	{OK "Content-Length: 21\r\n\r\n", -EMSGSIZE, 0, NULL},
 	{OK "Content-Length: 999999999999999999\r\n\r\n", -EMSGSIZE, 0, NULL},
@@ -159,7 +178,7 @@ static size_t some(void)
 static void check(const struct row *r, size_t (*next)(void))
 {
 	struct http_answer a;
-	http_answer_init(&a, BODY_MOST);
+	assert_int_equal(http_answer_init(&a, BODY_MOST), 0);
 	int rc = take(&a, r->text, strlen(r->text), next);
 	if (rc != r->rc)
 		fail_msg("%s: %d instead of %d", r->text, rc, r->rc);
@@ -191,7 +210,7 @@ static int endless(const char *start, const char *unit, size_t most, size_t *ret
 {
 	struct http_answer a;
 	size_t bytes = strlen(start);
-	http_answer_init(&a, most);
+	assert_int_equal(http_answer_init(&a, most), 0);
 	int rc = http_answer_take(&a, (const uint8_t *)start, bytes);
 	while (rc == 0 && a.state != ANSWER_WHOLE && bytes < 10 * HTTP_ANSWER_HEAD_BYTES_MAX) {
 		rc = http_answer_take(&a, (const uint8_t *)unit, strlen(unit));
@@ -204,6 +223,11 @@ static int endless(const char *start, const char *unit, size_t most, size_t *ret
 
 static void http_answer_has_an_end(void **state)
 {
+	enum {
+		MOST = 10000,
+		OTHER_MOST = HTTP_ANSWER_HEAD_BYTES_MAX + MOST,
+		HEAD_BYTES = sizeof(CHUNKED) - 1
+	};
 	(void)state;
 	static const struct {
 		const char *start, *unit;
@@ -216,51 +240,55 @@ static void http_answer_has_an_end(void **state)
 		{"", "HTTP/1.1 100 x\r\n\r\n", -E2BIG, HTTP_ANSWER_HEAD_BYTES_MAX,
 		 HTTP_ANSWER_HEAD_BYTES_MAX + 18},
 		{CHUNKED "0\r\n", "A: b\r\n", -E2BIG, HTTP_ANSWER_HEAD_BYTES_MAX,
-		 HTTP_ANSWER_HEAD_BYTES_MAX + 9},
-		{CHUNKED "1;", "x", -EMSGSIZE, HTTP_ANSWER_HEAD_BYTES_MAX,
-		 2 * HTTP_ANSWER_HEAD_BYTES_MAX},
-		{CHUNKED, "1\r\nx\r\n", -EMSGSIZE, HTTP_ANSWER_HEAD_BYTES_MAX,
-		 2 * HTTP_ANSWER_HEAD_BYTES_MAX + 1000},
+		 HTTP_ANSWER_HEAD_BYTES_MAX + sizeof(CHUNKED "0\r\n") + 6},
+		{CHUNKED "1;", "x", -E2BIG, HTTP_ANSWER_HEAD_BYTES_MAX,
+		 HTTP_ANSWER_HEAD_BYTES_MAX + sizeof(CHUNKED "1;") + 1},
+		/* what is not the body's: 5 of 6 bytes, and all but one */
+		{CHUNKED, "1\r\nx\r\n", -EMSGSIZE, (OTHER_MOST - HEAD_BYTES) / 5 * 6,
+		 (OTHER_MOST - HEAD_BYTES) / 5 * 6 + 200},
+		{CHUNKED, "1;extension=and-more-of-it\r\nx\r\n", -EMSGSIZE, OTHER_MOST,
+		 OTHER_MOST + OTHER_MOST / 30 + 100},
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		size_t bytes;
-		assert_int_equal(endless(cases[i].start, cases[i].unit, 10000, &bytes),
-				 cases[i].rc);
+		assert_int_equal(endless(cases[i].start, cases[i].unit, MOST, &bytes), cases[i].rc);
 		assert_in_range(bytes, cases[i].least, cases[i].most);
 	}
 }
 
-/* A line longer than what is kept of it: passed over, unless it is one that is looked at. */
+/* Longer than what is kept of a header: passed over, unless it is one that is looked at. */
 static void http_answer_takes_long_lines(void **state)
 {
 	(void)state;
 	static const struct {
 		const char *before, *after;
+		char filler;
 		int rc;
 	} cases[] = {
-		{"Set-Cookie: ", "", 0},
-		{"", ": x", 0},
-		{"Content-Length: 0000", "", -EBADMSG},
-		{"Content-Length: ", "2", -EBADMSG},
-		{"Content-Length: 2", "2", -EBADMSG},
-		{"Transfer-Encoding: chunked", ", gzip", -EBADMSG},
+		{"Set-Cookie: ", "", 'x', 0},
+		{"X", ": x", 'x', 0},
+		{"Transfer-Encoding", "x: gzip", 'x', 0},
+		{"Content-Length: ", "2", '0', 0},
+		{"Content-Length: ", "2", ' ', 0},
+		{"Content-Length: 2", "", ' ', 0},
+		{"Content-Length: 2", " 2", ' ', -EBADMSG},
+		{"Content-Length: 2", " 2", '0', -EBADMSG},
+		{"Transfer-Encoding: chunked", ", gzip", ' ', -EBADMSG},
+		{"Transfer-Encoding: ", "gzip", ' ', -EBADMSG},
+		{"Transfer-Encoding", " : gzip", ' ', -EBADMSG},
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		for (size_t n = HTTP_ANSWER_LINE_BYTES - 40; n < HTTP_ANSWER_LINE_BYTES + 40; n++) {
-			char text[600], filler[200];
-			memset(filler, i >= 3 ? ' ' : '0', n);
+		for (size_t n = 0; n < 3 * HTTP_ANSWER_NAME_BYTES; n++) {
+			char text[600], filler[3 * HTTP_ANSWER_NAME_BYTES];
+			memset(filler, cases[i].filler, n);
 			filler[n] = '\0';
 			int len = snprintf(text, sizeof(text), OK "%s%s%s\r\n\r\nab",
 					   cases[i].before, filler, cases[i].after);
 			struct http_answer a;
-			http_answer_init(&a, BODY_MOST);
-			int rc = take(&a, text, (size_t)len, all);
-			bool is_kept = strlen(cases[i].before) + n + strlen(cases[i].after) <
-				       HTTP_ANSWER_LINE_BYTES;
-			if (i == 3 && is_kept) /* blanks in front of a length are none of it */
-				assert_int_equal(rc, 0);
-			else
-				assert_int_equal(rc, cases[i].rc);
+			assert_int_equal(http_answer_init(&a, BODY_MOST), 0);
+			int rc = take(&a, text, (size_t)len, some);
+			if (rc != cases[i].rc)
+				fail_msg("%s: %d", text, rc);
 			if (rc == 0)
 				assert_memory_equal(a.body, "ab", 2);
 			http_answer_done(&a);
@@ -275,7 +303,7 @@ static void http_answer_takes_memory_for_what_came(void **state)
 	static const char head[] = OK "Content-Length: 100000000\r\n\r\n";
 	struct http_answer a;
 	uint8_t byte = 'x';
-	http_answer_init(&a, 100000000);
+	assert_int_equal(http_answer_init(&a, 100000000), 0);
 	assert_int_equal(http_answer_take(&a, (const uint8_t *)head, sizeof(head) - 1), 0);
 	assert_int_equal(a.size, 0);
 	for (size_t i = 0; i < 100000; i++) {
