@@ -76,10 +76,12 @@ size_t circuit_datagram_bytes(const struct circuit *c, size_t plain, uint16_t fu
 static size_t measure(struct dp_thread *t, struct dp_seal *s, size_t n, unsigned slots,
 		      uint16_t full_dgram, enum padding how)
 {
-	size_t fit = 0;
+	size_t fit = 0, bytes = 0;
 	for (size_t i = 0; i < n; i++) {
-		s[i].datagram = datagram_bytes(s[i].plain, slots, full_dgram, how);
-		if (s[i].datagram > 0)
+		if (i == 0 || s[i].plain != s[i - 1].plain) /* most are equal */
+			bytes = datagram_bytes(s[i].plain, slots, full_dgram, how);
+		s[i].datagram = bytes;
+		if (bytes > 0)
 			fit++;
 		else
 			drops_add(t->drops, DROP_DATA_SIZE);
@@ -133,7 +135,8 @@ static void take(struct run *r, const struct dp_seal *s)
 {
 	uint8_t *body = s->room + HEADER_BYTES;
 	size_t padded = s->datagram - HEADER_BYTES - (size_t)r->slots * AEAD_TAG;
-	memset(body + s->plain, 0, padded - s->plain);
+	if (padded > s->plain)
+		memset(body + s->plain, 0, padded - s->plain);
 	r->ip |= is_ip(body[0]);
 	r->d[r->n] = s->room;
 	r->number[r->n] = r->ctr++ & COUNTER_MASK;
