@@ -71,10 +71,9 @@ uint16_t checksum_ipv4(const uint8_t *p)
 
 uint64_t checksum_pseudo(const struct ip_view *v)
 {
-	size_t n = addr_ip_bytes(&v->src);
-	uint64_t sum = checksum_add(0, v->src.ip, n);
-	sum = checksum_add(sum, v->dst.ip, n);
-	return sum + v->protocol + (uint64_t)(v->len - v->l4_offset);
+	size_t n = v->version == 4 ? 4 : 16;
+	return checksum_words(v->src.ip, n) + checksum_words(v->dst.ip, n) + v->protocol +
+	       (uint64_t)(v->len - v->l4_offset);
 }
 
 void checksum_complete(uint8_t *packet, const struct ip_view *v)

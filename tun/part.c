@@ -145,8 +145,8 @@ uint16_t part_checksum_at(const struct part *k)
 /* Sum of the pseudo-header for n bytes of TCP or UDP. */
 static uint64_t pseudo_sum(const struct part *k, uint32_t n)
 {
-	uint64_t sum = is_ipv4(k) ? checksum_add(0, k->p + IPV4_ENDS, IPV4_ENDS_BYTES)
-				  : checksum_add(0, k->p + IPV6_ENDS, IPV6_ENDS_BYTES);
+	uint64_t sum = is_ipv4(k) ? checksum_words(k->p + IPV4_ENDS, IPV4_ENDS_BYTES)
+				  : checksum_words(k->p + IPV6_ENDS, IPV6_ENDS_BYTES);
 	return sum + k->protocol + n;
 }
 
