@@ -132,15 +132,19 @@ static unsigned next_most(unsigned last, unsigned limit)
 	return most < limit ? most : limit;
 }
 
-/* What the reader itself dropped: nothing of ours is empty or longer than 64 KB. */
-static void count_unread(struct worker *w, unsigned family)
+/* How much the reader itself dropped: nothing of ours is empty or longer than 64 KB. */
+static uint64_t count_unread(struct worker *w, unsigned family)
 {
+	struct arriving *q = &w->arriving[family];
 	const struct udp_reader_counters *c = udp_reader_counters(w->reader[family]);
 	uint64_t n = atomic_load_explicit(&c->too_long, memory_order_relaxed) +
 		     atomic_load_explicit(&c->empty, memory_order_relaxed);
 
-	drops_add_n(&w->drops, DROP_SIZE, n - w->arriving[family].unread);
-	w->arriving[family].unread = n;
+	uint64_t more = n - q->unread;
+
+	drops_add_n(&w->drops, DROP_SIZE, more);
+	q->unread = n;
+	return more;
 }
 
 static void read_udp(struct worker *w, unsigned family)
@@ -163,9 +167,9 @@ static void read_udp(struct worker *w, unsigned family)
 				     &b[i].from);
 			bytes += b[i].len;
 		}
-		count_unread(w, family);
 		worker_flush(w); /* the reader's buffers are read into again */
-		q->bursts = n > 0 ? (unsigned)n : 0;
+		/* those too: what is worthless comes as fast as the rest */
+		q->bursts = (n > 0 ? (unsigned)n : 0) + (unsigned)count_unread(w, family);
 		q->large = n > 0 && bytes / (unsigned)n >= LARGE_BURST_BYTES;
 		if (n < (int)most || most == 1)
 			break;
