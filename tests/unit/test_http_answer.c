@@ -49,6 +49,8 @@ static const struct row rows[] = {
 	 "Content-Length: 2\r\n\r\nab",
 	 0, 200, "ab"},
 	{"HTTP/1.1 100 Continue\r\nTransfer-Encoding: chunked\r\n\r\n" OK "\r\nab", 0, 200, "ab"},
+	{"HTTP/1.1 100 Continue\r\nTransfer-Encoding: chunked\r\n\r\n" CHUNKED "0\r\n\r\n", 0, 200,
+	 ""},
 	/* lines that mean nothing to us */
 	{OK "Server: x: y\r\nX-A.B_c!:\r\nContent-Lengths: 9\r\nContent: 9\r\n\r\nab", 0, 200,
 	 "ab"},
@@ -60,7 +62,7 @@ static const struct row rows[] = {
 	{OK "A: b\r\n folded\r\n\r\nab", 0, 200, "ab"},
 	{OK "Upgrade: h2c\r\nConnection: upgrade\r\n\r\nab", 0, 200, "ab"},
 	{OK "Transfer-Encoding: chunked \r\n\r\n2\r\nab..0\r\n\r\n", 0, 200, "ab"},
-	{CHUNKED "0\r\nTransfer-Encoding: gzip\r\n\r\n", 0, 200, ""},
+	{CHUNKED "0\r\nTransfer-Encoding: gzip\r\nA: b\r\n\r\n", 0, 200, ""},
 	/* cut off */
 	{"", CUT, 0, NULL},
 	{"HTTP/1.1 200 OK", CUT, 0, NULL},
@@ -256,6 +258,30 @@ static void http_answer_has_an_end(void **state)
 	}
 }
 
+/* What stands behind the last byte that is allowed is not looked at: all pieces end the same way.
+ */
+static void http_answer_ends_at_the_same_byte(void **state)
+{
+	(void)state;
+	static const char line[] = "A: b\r\n", wrong[] = ": no name\r\n";
+	char *text = malloc(2 * HTTP_ANSWER_HEAD_BYTES_MAX);
+	size_t n = sizeof(OK) - 1;
+	assert_non_null(text);
+	memcpy(text, OK, n);
+	for (; n < HTTP_ANSWER_HEAD_BYTES_MAX; n += sizeof(line) - 1)
+		memcpy(text + n, line, sizeof(line) - 1);
+	memcpy(text + n, wrong, sizeof(wrong));
+	n += sizeof(wrong) - 1;
+	size_t (*const pieces[])(void) = {all, one, some};
+	for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
+		struct http_answer a;
+		assert_int_equal(http_answer_init(&a, BODY_MOST), 0);
+		assert_int_equal(take(&a, text, n, pieces[i]), -E2BIG);
+		http_answer_done(&a);
+	}
+	free(text);
+}
+
 /* Longer than what is kept of a header: passed over, unless it is one that is looked at. */
 static void http_answer_takes_long_lines(void **state)
 {
@@ -318,6 +344,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(http_answer_is_the_same_in_any_pieces),
 		cmocka_unit_test(http_answer_has_an_end),
+		cmocka_unit_test(http_answer_ends_at_the_same_byte),
 		cmocka_unit_test(http_answer_takes_long_lines),
 		cmocka_unit_test(http_answer_takes_memory_for_what_came),
 	};
