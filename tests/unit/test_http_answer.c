@@ -263,11 +263,13 @@ static void http_answer_has_an_end(void **state)
 static void http_answer_ends_at_the_same_byte(void **state)
 {
 	(void)state;
+	/* An interim answer first: from there on the library's own count is behind. */
+	static const char start[] = "HTTP/1.1 100 Continue\r\n\r\n" OK;
 	static const char line[] = "A: b\r\n", wrong[] = ": no name\r\n";
 	char *text = malloc(2 * HTTP_ANSWER_HEAD_BYTES_MAX);
-	size_t n = sizeof(OK) - 1;
+	size_t n = sizeof(start) - 1;
 	assert_non_null(text);
-	memcpy(text, OK, n);
+	memcpy(text, start, n);
 	for (; n < HTTP_ANSWER_HEAD_BYTES_MAX; n += sizeof(line) - 1)
 		memcpy(text + n, line, sizeof(line) - 1);
 	memcpy(text + n, wrong, sizeof(wrong));
