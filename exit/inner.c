@@ -125,7 +125,11 @@ static void refuse(struct inner *x, struct worker *w, struct circuit *c, struct 
 static bool is_from_lease(const struct session_data *s, const struct ip_view *v)
 {
 	const struct addr *lease = v->version == 6 ? &s->lease6 : &s->lease4;
-	return addr_equal_ip(lease, &v->src); /* family 0, no lease, equals none */
+
+	/* addr_equal_ip() in line: what follows an IPv4 address is zero. Family 0, no lease, equals
+	 * none. */
+	return lease->family == v->src.family &&
+	       memcmp(lease->ip, v->src.ip, sizeof(lease->ip)) == 0;
 }
 
 static void pass(struct worker *w, struct session_data *s, struct pkt *k, const struct ip_view *v)
