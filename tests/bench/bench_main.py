@@ -31,6 +31,7 @@ from bench_wireguard import WireGuard, WireGuardNet
 
 QUIET_SHARE = 0.03              # of the machine's time, by strangers or stolen: beyond it the run says so
 BEFORE_SECONDS = 1.0
+QUIET_SECONDS = 0.25
 QUICK = {"hops": [3, 1], "seconds": 2, "udp_seconds": 1, "ways": ("hops", "none"),
          "measures": ("tcp1", "ping", "udp64")}
 FULL = {"hops": [3, 1, 2, 4, 5, 6, 7, 8], "seconds": 3, "udp_seconds": 2,
@@ -50,6 +51,7 @@ class Bench:
         self.blaster = Blaster(self.net, args.pps)
         self.samples, self.failures, self.notes = {}, [], []
         self.ways, self.dead = [], set()
+        self.patience = args.wait
 
     def say(self, words):
         print(f"{time.monotonic() - self.began:6.1f}  {words}", file=sys.stderr, flush=True)
@@ -105,11 +107,23 @@ class Bench:
                         if direction in self.measures_of(way, measure):
                             self.one(way, measure, direction)
 
+    def wait_for_quiet(self):
+        """Until strangers leave the machine to us for a moment, or all the time that --wait gives is used."""
+        while self.patience > 0:
+            began = time.monotonic()
+            window = bench_cpu.Window(self.strangers, {})
+            with window:
+                time.sleep(QUIET_SECONDS)
+            if window.result["others_share"] + window.result["steal_share"] <= QUIET_SHARE:
+                return
+            self.patience -= time.monotonic() - began
+
     def one(self, way, measure, direction):
         """One measurement; what failed once is not tried again."""
         key = (way.name, measure, direction)
         if key in self.dead:
             return
+        self.wait_for_quiet()
         window = bench_cpu.Window(self.strangers, way.roles(measure))
         try:
             if word := way.before():
@@ -302,6 +316,8 @@ def arguments():
     parser.add_argument("--install-packages", action="store_true", help="first install what is compared with: "
                         f"{', '.join(PACKAGES)}")
     parser.add_argument("--prefix", type=prefix, default="bench", help="of the test network (bench)")
+    parser.add_argument("--wait", type=int, default=0, metavar="S", help="before each measurement wait for a quiet "
+                        "machine, S seconds in all at most")
     parser.add_argument("--nice", type=int, default=0, metavar="N", help="run everything at this priority: -10 on a "
                         "machine with other users")
     parser.add_argument("--verbose", action="store_true", help="each measurement as it comes")

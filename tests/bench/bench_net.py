@@ -67,13 +67,24 @@ class Child:
         output = self.process.stdout.fileno()
         while True:
             if not select.select([output], [], [], max(0, deadline - time.monotonic()))[0]:
-                raise Failed(f"{what}: not done after {seconds:.0f} s")
+                raise Failed(f"{what}: not done after {seconds:.0f} s ({self.doing()})")
             part = os.read(output, 65536)
             if not part:
                 break
             parts.append(part)
         self.reap()
         return b"".join(parts).decode(errors="replace")
+
+    def doing(self):
+        """What the process does that should have ended."""
+        try:
+            with open(f"/proc/{self.pid}/wchan", encoding="ascii") as file:
+                where = file.read()
+            with open(f"/proc/{self.pid}/stat", encoding="ascii", errors="replace") as file:
+                fields = file.read().rsplit(")", 1)[1].split()
+        except OSError:
+            return "it is gone"
+        return f"state {fields[0]}, in {where}, {int(fields[11]) + int(fields[12])} ticks of CPU time"
 
     def reap(self):
         if self.code is None:

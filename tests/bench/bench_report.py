@@ -91,7 +91,7 @@ def table(title, head, rows):
 
     def line(row):
         return "  ".join([str(row[0]).ljust(wide[0]), *(str(c).rjust(w) for c, w in zip(row[1:], wide[1:]))]).rstrip()
-    return ["", title, *([line(head)] if any(head) else []), *(line(row) for row in rows)]
+    return ["", title, line(head), *(line(row) for row in rows)]
 
 
 def show(value, digits):
@@ -163,7 +163,8 @@ def drop_lines(samples):
         if sums:
             rows.append([f"{sample['way']} {sample['measure']} {sample['direction']}",
                          ", ".join(f"{name} {count}" for name, count in sums.most_common(DROPS_SHOWN))])
-    return table("drops", ("", ""), [[name, "  " + what] for name, what in rows])
+    wide = max((len(name) for name, _ in rows), default=0)
+    return ["", "drops", *(f"{name.ljust(wide)}  {what}" for name, what in rows)] if rows else []
 
 
 def check_lines(rows):

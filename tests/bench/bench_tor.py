@@ -71,7 +71,7 @@ class Tor(Way):
     def torrc(self, host, authority):
         folder = self.folder(host)
         lines = ["TestingTorNetwork 1", f"DataDirectory {folder}", f"Log notice file {folder}/log", authority,
-                 "RunAsDaemon 0", "AssumeReachable 1", "ControlPort 0", "ClientUseIPv6 0"]
+                 "RunAsDaemon 0", "AssumeReachable 1", "ShutdownWaitLength 0", "ControlPort 0", "ClientUseIPv6 0"]
         if host == "torc":
             return lines + [f"SOCKSPort 127.0.0.1:{SOCKS_PORT}", "PathsNeededToBuildCircuits 0.67"]
         lines += [f"Nickname {host}", f"Address {wan(host)}", f"ORPort {wan(host)}:{OR_PORT}", "SOCKSPort 0",
