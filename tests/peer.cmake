@@ -18,13 +18,16 @@ if(TARGET relay_parts)
 	set_target_properties(hostile_exit PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 endif()
 
-# Two packet workers against neighbours that repeat counters. Run it under ThreadSanitizer too.
-add_executable(test_two_workers hostile/test_two_workers.c hostile/workers_lab.c)
-target_include_directories(test_two_workers PRIVATE ${CMAKE_SOURCE_DIR})
-target_link_libraries(test_two_workers PRIVATE engine onion sp_crypto base PkgConfig::EVENT PkgConfig::CMOCKA
-	Threads::Threads)
-target_link_options(test_two_workers PRIVATE -Wl,--wrap=aead_seal_batch,--wrap=dataplane_receive_batch)
-set_target_properties(test_two_workers PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-add_test(NAME threads/two_workers COMMAND test_two_workers)
-set_tests_properties(threads/two_workers PROPERTIES LABELS "threads;unit" TIMEOUT 120
-	ENVIRONMENT TSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/tsan.supp)
+# Packet workers against neighbours that repeat counters (workers) and mix bursts (bursts). Run them under
+# ThreadSanitizer too.
+foreach(name workers bursts)
+	add_executable(test_${name} hostile/test_${name}.c hostile/workers_lab.c)
+	target_include_directories(test_${name} PRIVATE ${CMAKE_SOURCE_DIR})
+	target_link_libraries(test_${name} PRIVATE engine onion sp_crypto base PkgConfig::EVENT PkgConfig::CMOCKA
+		Threads::Threads)
+	target_link_options(test_${name} PRIVATE -Wl,--wrap=aead_seal_batch,--wrap=dataplane_receive_batch)
+	set_target_properties(test_${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+	add_test(NAME threads/${name} COMMAND test_${name})
+	set_tests_properties(threads/${name} PROPERTIES LABELS "threads;unit" TIMEOUT 120
+		ENVIRONMENT TSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/tsan.supp)
+endforeach()

@@ -24,7 +24,7 @@
 #include <cmocka.h>
 
 #define GIVE_UP_NS (5 * NSEC_PER_SEC)
-#define WORKERS	   2
+#define WORKERS	   4
 #define PORTS	   24 /* source ports of a neighbour, spread over the workers by the kernel */
 
 /* --- no allocation on workers --- */
