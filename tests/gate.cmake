@@ -10,6 +10,7 @@ if(VALGRIND_INCLUDE)
 	target_include_directories(gate PRIVATE ${CMAKE_SOURCE_DIR} ${VALGRIND_INCLUDE})
 	target_link_libraries(gate PRIVATE client_parts exit_role engine onion net tun sp_crypto base PkgConfig::EVENT
 		Threads::Threads)
+	target_compile_options(gate PRIVATE -fno-lto) # else the linker does not see what takes the places of these
 	foreach(name epoll_ctl epoll_wait recvmmsg sendmmsg setsockopt open ioctl read writev clock_gettime pthread_create
 			pthread_join EVP_EncryptInit_ex EVP_EncryptUpdate)
 		target_link_options(gate PRIVATE -Wl,--wrap=${name})

@@ -5,9 +5,11 @@
  * the other, in a kernel made of memory (kernel.h): from epoll_wait to the last system call all
  * code is the product's, but for the cipher (cipher.c). What one sent the next receives. At the far
  * end the packets must be those that were sent, byte for byte, and none may have been dropped: so
- * what is counted is what users get. Then the same backward. It prints packets ROLE/SHAPE NUMBER
- * how many were counted and callgrind dumps a profile for each of these names; gate.py runs it,
- * divides and compares.
+ * what is counted is what users get. Then the same backward.
+ *
+ * A line is printed for each role and shape of traffic, "NAME PACKETS CALLS MESSAGES" (system calls
+ * and what came and went in them), and callgrind dumps a profile under the same name. gate.py runs
+ * it, divides and compares.
  *
  *   gate                all of it
  *   gate --compiler     what it was built by
@@ -66,6 +68,7 @@ static void take_turn(const struct world *w, const struct turn *t, const struct 
 {
 	const struct party *p = &w->party[t->party];
 	struct parcels out = {0};
+	struct asked asked;
 	char name[64];
 	const struct job j = {
 		.name = t->role ? name : NULL,
@@ -82,9 +85,9 @@ static void take_turn(const struct world *w, const struct turn *t, const struct 
 	for (size_t i = 0; i < in->n && !t->from_tun; i++)
 		must(addr_equal(&in->p[i].to, &p->addr));
 	snprintf(name, sizeof(name), "%s/%s", t->role ? t->role : "", s->name);
-	kernel_run(&j);
+	asked = kernel_run(&j);
 	if (t->role)
-		printf("packets %s %u\n", name, s->counted * s->packets);
+		printf("%s %u %u %u\n", name, s->counted * s->packets, asked.calls, asked.messages);
 	parcels_free(in);
 	*in = out;
 }

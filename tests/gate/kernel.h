@@ -49,8 +49,14 @@ struct job {
 	struct parcels *out; /* what was sent and written */
 };
 
+/* What the kernel was asked for while it was counted. */
+struct asked {
+	unsigned calls;	   /* system calls */
+	unsigned messages; /* that came and went: frames, datagrams, runs of them */
+};
+
 /* Run it. Callgrind's profile of what was counted is dumped under its name. */
-void kernel_run(const struct job *j);
+struct asked kernel_run(const struct job *j);
 
 /* Exit with a sentence unless it is so: a gate that measured something else would be worse than
  * none. */
