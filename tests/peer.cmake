@@ -25,7 +25,7 @@ foreach(name workers bursts)
 	target_include_directories(test_${name} PRIVATE ${CMAKE_SOURCE_DIR})
 	target_link_libraries(test_${name} PRIVATE engine onion sp_crypto base PkgConfig::EVENT PkgConfig::CMOCKA
 		Threads::Threads)
-	target_link_options(test_${name} PRIVATE -Wl,--wrap=aead_seal_batch,--wrap=dataplane_receive_batch)
+	target_link_options(test_${name} PRIVATE -Wl,--wrap=aead_seal_batch,--wrap=dataplane_receive_batch,--wrap=codel_drops)
 	set_target_properties(test_${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 	add_test(NAME threads/${name} COMMAND test_${name})
 	set_tests_properties(threads/${name} PROPERTIES LABELS "threads;unit" TIMEOUT 120

@@ -36,7 +36,6 @@
 #define OUT_MOST       1440  /* next link's max_dgram: what is longer does not go there */
 #define TOO_OLD	       5000
 #define NEAR	       1000 /* counters behind the newest that are tried again */
-#define SINGLE_MOST    2048 /* longer ones do not fit a reader without GRO */
 #define CTR_BYTES      8
 #define LEAST_FOR_DATA DATAGRAM_MIN
 
@@ -94,14 +93,12 @@ struct attack {
 	struct seeded seed;
 	struct rng rng;
 	bool exit;
-	unsigned offloads_off;
 	struct window window[CIRCUITS_MOST][2]; /* forward, backward */
 	struct expected e;			/* of this burst */
 	uint64_t drops[DROP_COUNT];		/* before it */
 	size_t got;				/* of its arrivals */
-	size_t next;				/* the first that may still come */
 	uint8_t bytes[LONGEST];
-	size_t arrived, dropped, late, sealed; /* in all */
+	size_t arrived, dropped, sealed; /* in all */
 };
 
 /* What an exit's worker delivered; the owner of the link writes, the test reads after `delivered`.
@@ -406,18 +403,15 @@ static void send_burst(struct attack *a, bool back, size_t len, uint16_t segment
 	assert_int_equal(sendmsg(back ? a->l.next : a->l.client[0], &m, 0), len);
 }
 
-/* The next that is expected; or one behind it, when those between were dropped as late. */
 static void check_arrival(struct attack *a, unsigned circuit, uint64_t ctr, size_t n)
 {
 	const struct arrival *r;
 
-	while (a->next < a->e.arrivals && a->e.arrival[a->next].ctr != ctr)
-		a->next++;
-	assert_true(a->next < a->e.arrivals); /* else twice, out of order, or never due */
-	r = &a->e.arrival[a->next++];
+	assert_true(a->got < a->e.arrivals);
+	r = &a->e.arrival[a->got++];
+	assert_true(r->ctr == ctr); /* else twice, out of order, or never due */
 	assert_int_equal(r->circuit, circuit);
 	assert_int_equal(r->n, n);
-	a->got++;
 }
 
 /* Take what came out at a neighbour. */
@@ -425,7 +419,7 @@ static void take_arrivals(struct attack *a, bool back)
 {
 	struct lab *l = &a->l;
 	const struct link_data *out = back ? l->a : l->b;
-	uint8_t d[SINGLE_MOST], *body = d + HEADER_BYTES;
+	uint8_t d[2048], *body = d + HEADER_BYTES;
 	struct header h;
 	ssize_t n;
 
@@ -470,22 +464,18 @@ static uint64_t owed(const struct attack *a, const uint64_t now[DROP_COUNT], enu
 	return a->e.drops[why] - got;
 }
 
-/* All of the burst has come to pass. Only what is due to arrive may be dropped as late instead. */
-static bool is_through(struct attack *a, const uint64_t now[DROP_COUNT])
+/* All of the burst has come to pass, and nothing else. */
+static bool is_through(const struct attack *a, const uint64_t now[DROP_COUNT])
 {
 	const struct lab *l = &a->l;
-	uint64_t due = 0, lost = now[DROP_QUEUE_LATE] - a->drops[DROP_QUEUE_LATE];
+	uint64_t due = 0;
 
 	for (unsigned i = DROP_NONE + 1; i < DROP_COUNT; i++)
-		if (i != DROP_QUEUE_LATE && i != DROP_PLAIN_FORMAT)
-			due += owed(a, now, (enum drop)i);
+		due += owed(a, now, (enum drop)i);
 	assert_true(l->handshakes <= a->e.handshakes && l->ctrls <= a->e.ctrls);
 	assert_true(l->plains <= a->e.plains);
-	if (due || l->handshakes < a->e.handshakes || l->ctrls < a->e.ctrls)
-		return false;
-	return owed(a, now, DROP_PLAIN_FORMAT) + (a->e.plains - l->plains) +
-		       (a->e.arrivals - a->got) ==
-	       lost;
+	return !due && l->handshakes == a->e.handshakes && l->ctrls == a->e.ctrls &&
+	       l->plains == a->e.plains && a->got == a->e.arrivals;
 }
 
 static void wait_for_burst(struct attack *a, bool back)
@@ -512,7 +502,6 @@ static void wait_for_burst(struct attack *a, bool back)
 	}
 	for (unsigned i = DROP_NONE + 1; i < DROP_COUNT; i++)
 		a->dropped += now[i] - a->drops[i];
-	a->late += now[DROP_QUEUE_LATE] - a->drops[DROP_QUEUE_LATE];
 	a->arrived += a->got;
 	memcpy(a->drops, now, sizeof(a->drops));
 }
@@ -521,17 +510,16 @@ static size_t choose_segment(struct attack *a)
 {
 	static const size_t sizes[] = {1,   20,	 63,   64,   83,   84,	 100,  192,  192,  196,
 				       500, 936, 1240, 1400, 1440, 1441, 1452, 1453, 2000, 9000};
-	size_t n = sizes[below(a, sizeof(sizes) / sizeof(sizes[0]))];
 
 	if (below(a, 2))
 		return LEAST_FOR_DATA + below(a, DATAGRAM_MAX - LEAST_FOR_DATA + 1);
-	return n > SINGLE_MOST && a->offloads_off & OFFLOAD_GRO ? DATAGRAM_MAX : n;
+	return sizes[below(a, sizeof(sizes) / sizeof(sizes[0]))];
 }
 
 static void begin(struct attack *a)
 {
 	memset(&a->e, 0, sizeof(a->e));
-	a->got = a->next = 0;
+	a->got = 0;
 	a->l.handshakes = a->l.ctrls = a->l.plains = 0;
 	atomic_store(&delivered, 0);
 }
@@ -613,7 +601,6 @@ static void attack(unsigned workers, unsigned owner_a, unsigned owner_b, bool ex
 	assert_non_null(a);
 	of_worker = a;
 	a->exit = exit;
-	a->offloads_off = offloads_off;
 	a->rng = seeded_rng(&a->seed, 1 + workers + exit * 16 + offloads_off * 32);
 	lab_init(&a->l, &kind);
 	lab_add_circuit(&a->l);
@@ -623,11 +610,10 @@ static void attack(unsigned workers, unsigned owner_a, unsigned owner_b, bool ex
 		sealing[i] = &a->l.circuits[i]->kb;
 	for (unsigned i = 0; i < BURSTS; i++)
 		burst(a);
-	if (!(offloads_off & OFFLOAD_GRO))
-		long_one(a);
+	long_one(a);
 	assert_int_equal(seals, a->sealed);
 	/* The attack took place: much passed, much was dropped, and it came in bursts. */
-	assert_true(a->arrived > BURSTS && a->dropped > BURSTS && a->late < a->arrived / 4);
+	assert_true(a->arrived > BURSTS && a->dropped > BURSTS);
 	if (engine_offloads(a->l.engine) & OFFLOAD_GRO && owner_a == owner_b && workers == 1)
 		assert_true(batched / batches > 4);
 	lab_done(&a->l);

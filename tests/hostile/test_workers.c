@@ -102,15 +102,11 @@ static void flood(struct lab *l, unsigned round)
 
 static void check_once(const struct lab *l)
 {
-	unsigned arrived = 0;
-
 	for (unsigned i = 0; i < COUNTERS; i++) {
-		assert_true(l->forward[i] <= 1 && l->backward[i] <= 1);
+		assert_int_equal(l->forward[i], 1);
+		assert_int_equal(l->backward[i], 1);
 		assert_int_equal(seals[i], 1);
-		arrived += l->forward[i] + l->backward[i];
 	}
-	assert_int_equal(arrived, 2 * COUNTERS - late(l));
-	assert_true(arrived > COUNTERS);
 }
 
 static void relay_with_owners(unsigned workers, unsigned owner_a, unsigned owner_b)
@@ -189,31 +185,26 @@ static void control_says(struct lab *l, unsigned n)
 	}
 }
 
-/* Send counter i from sources [from, to) until it is delivered, or was too late. */
+/* Send counter i from sources [from, to) until it is delivered. */
 static void deliver(struct lab *l, unsigned i, unsigned from, unsigned to)
 {
 	for (unsigned s = from; s < to; s++)
 		send_forward(l, s, i);
 	control_says(l, ANSWERS);
-	for (int waited = 0; !delivered[i] && late(l) == l->lost; waited += AGAIN_MS) {
+	for (int waited = 0; !delivered[i]; waited += AGAIN_MS) {
 		assert_true(waited < PATIENCE_MS);
 		if (!turn(l, AGAIN_MS) && !delivered[i])
 			send_forward(l, from, i);
 	}
-	l->lost = late(l);
 	turn(l, 0);
 }
 
 static void check_delivered(const struct lab *l)
 {
-	unsigned sealed = 0, arrived = 0;
+	unsigned sealed = 0;
 
-	for (unsigned i = 0; i < COUNTERS; i++) {
-		assert_true(delivered[i] <= 1);
-		arrived += delivered[i];
-	}
-	assert_int_equal(arrived, COUNTERS - late(l));
-	assert_true(arrived > COUNTERS / 2);
+	for (unsigned i = 0; i < COUNTERS; i++)
+		assert_int_equal(delivered[i], 1);
 	for (unsigned i = 0; i < NUMBERS; i++) {
 		assert_true(seals[i] <= 1 && l->backward[i] <= 1);
 		sealed += seals[i];

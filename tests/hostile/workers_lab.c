@@ -12,6 +12,19 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include "base/bytes.h"
+#include "engine/codel.h"
+
+/* Nothing waits too long here, however busy this machine is: the linker puts this in the place of
+ * engine/codel.c, and what is lost is lost for its bytes. */
+bool __wrap_codel_drops(struct codel *c, const struct codel_limits *l, nsec_t now, nsec_t waited,
+			bool last);
+
+bool __wrap_codel_drops(struct codel *c, const struct codel_limits *l, nsec_t now, nsec_t waited,
+			bool last)
+{
+	(void)c, (void)l, (void)now, (void)waited, (void)last;
+	return false;
+}
 
 /* --- the engine's callbacks --- */
 
@@ -307,22 +320,14 @@ static unsigned missing(const struct lab *l, unsigned from, unsigned to)
 	return n;
 }
 
-uint64_t late(const struct lab *l)
-{
-	uint64_t drops[DROP_COUNT];
-
-	engine_drops(l->engine, drops);
-	return drops[DROP_QUEUE_LATE];
-}
-
-/* Until counters [from, to) arrived in both directions, or were lost because they came too late.
- * What a full socket buffer lost is sent again: another copy. */
+/* Until counters [from, to) arrived in both directions. What a full socket buffer lost is sent
+ * again: another copy. */
 void settle(struct lab *l, unsigned from, unsigned to)
 {
 	int waited = 0;
 
 	turn(l, 0);
-	while (missing(l, from, to) > late(l) - l->lost) {
+	while (missing(l, from, to)) {
 		if (turn(l, AGAIN_MS))
 			continue;
 		waited += AGAIN_MS;
@@ -334,7 +339,6 @@ void settle(struct lab *l, unsigned from, unsigned to)
 				send_backward(l, i % SOURCES, i);
 		}
 	}
-	l->lost += missing(l, from, to);
 }
 
 /* The client's link moves to its other address while workers send there. */

@@ -49,7 +49,6 @@ struct lab {
 		next; /* where the relay sends; the client's link moves between two addresses */
 	unsigned forward[NUMBERS], backward[NUMBERS]; /* how often each counter arrived */
 	unsigned foreign, handshakes, ctrls, plains;  /* that the control thread was told of */
-	uint64_t lost; /* counters that settle() gave up, since they came late */
 };
 
 /* With one circuit, on which the client's counters start at FIRST. */
@@ -65,11 +64,8 @@ void send_forward(const struct lab *l, unsigned source, unsigned i);
 void send_backward(const struct lab *l, unsigned source, unsigned i);
 /* Let the control thread work and take what came, for at most ms. False: nothing came. */
 bool turn(struct lab *l, int ms);
-/* What workers dropped because it had waited in their sockets for too long: each was marked, and is
- * lost for good. */
-uint64_t late(const struct lab *l);
-/* Until counters [from, to) arrived in both directions, or were lost like that. What a full socket
- * buffer lost is sent again. */
+/* Until counters [from, to) arrived in both directions. What a full socket buffer lost is sent
+ * again. */
 void settle(struct lab *l, unsigned from, unsigned to);
 /* The client's link moves to its other address while workers send there. */
 void move_client(struct lab *l, unsigned round);

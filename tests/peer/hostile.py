@@ -18,7 +18,7 @@ import urllib.parse
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 from link import BUILD, BUILD_REPLY, CIRCUIT_CLOSE, Link, PING, PONG    # noqa: E402
-from packets import icmp, is_udp, udp    # noqa: E402
+from packets import UDP, icmp, is_udp, payload, udp    # noqa: E402
 from path import AUTH, BIND, FULL_SIZES, Path    # noqa: E402
 from sispop import Refused, fetch_directory, id_of_name, read_network    # noqa: E402
 
@@ -91,10 +91,10 @@ class Lab:
 
 
 class counted:
-    """with counted(lab, host, {name: least}): the counters of host must grow by at least that."""
+    """with counted(lab, host, {name: least}): the counters of host must grow by at least that, or exactly."""
 
-    def __init__(self, lab, host, least):
-        self.lab, self.host, self.least = lab, host, least
+    def __init__(self, lab, host, least, exactly=False):
+        self.lab, self.host, self.least, self.exactly = lab, host, least, exactly
 
     def __enter__(self):
         self.before = self.lab.counters(self.host, *self.least)
@@ -105,7 +105,8 @@ class counted:
         deadline = time.monotonic() + 3
         while True:
             grown = [b - a for a, b in zip(self.before, self.lab.counters(self.host, *self.least))]
-            if all(g >= least for g, least in zip(grown, self.least.values())):
+            if all(g >= least for g, least in zip(grown, self.least.values())) and \
+                    (not self.exactly or grown == list(self.least.values())):
                 return
             if time.monotonic() > deadline:
                 raise Refused(f"{self.host} counted {dict(zip(self.least, grown))} instead of {self.least}")
@@ -291,6 +292,96 @@ def wrong_sizes(lab):
             path.link.sock.send((path.link.link_id.to_bytes(4, "big") + os.urandom(size))[:size])
     with counted(lab, "relay1", {"data-open": 1}):
         path.link.sock.send(path.link.data_bytes(path.circuit_out, path.counter + 1, os.urandom(64)))
+    still_works(path)
+
+
+# Bursts: one send with UDP_SEGMENT, which arrives in one piece where the relay receives by GRO
+SOL_UDP, UDP_SEGMENT = 17, 103
+GOOD_IN_BURST, BURSTS = 6, 20
+LONGEST = 65507
+INIT_SIZE = 192
+
+
+def send_burst(sock, datagrams):
+    """All but the last are as long as the first, and the last is no longer."""
+    sock.sendmsg([b"".join(datagrams)], [(SOL_UDP, UDP_SEGMENT, struct.pack("H", len(datagrams[0])))])
+
+
+def bad_ones(path, victim, size):
+    """(counter, datagram) of what must be dropped wherever it stands, all of this size."""
+    link, plain = path.link, bytes(size - 68)
+    flipped, broken = path.sealed(plain), path.sealed(plain)
+    stranger = bytes([flipped[0] ^ 1]) + flipped[1:4] + bytes(1) + os.urandom(size - 5)
+    return [("data-open", flipped[:-1] + bytes([flipped[-1] ^ 1])),
+            ("data-open", link.data_bytes(path.circuit_out, path.counter + 50, os.urandom(size - 20))),
+            ("data-ahead", path.sealed(plain, path.counter + AHEAD_MOST + 1000)),
+            ("header-bad", broken[:9] + bytes([broken[9] ^ 1]) + broken[10:]),
+            ("link-unknown", stranger),
+            ("circuit-link", link.data_bytes(victim.circuit_out, victim.counter + 1, os.urandom(size - 20)))]
+
+
+def mixed_burst(path, victim, data_size, port, opaque):
+    """(counter or None, datagram) in order, and the data of the good ones: bad ones anywhere, copies behind, a runt."""
+    wanted = [os.urandom(data_size) for _ in range(GOOD_IN_BURST)]
+    packets = [udp(path.grant.v4, LAB.web4, port, ECHO_PORT, data) for data in wanted]
+    good = [path.sealed(path.padded(b"\x02" + packet)) for packet in packets]
+    burst = [(None, datagram) for datagram in good]
+    for one in bad_ones(path, victim, len(good[0])):
+        burst.insert(random.randrange(len(burst) + 1), one)
+    ping = path.link.ctrl_bytes((PING, opaque))
+    if len(ping) == len(good[0]):
+        burst.insert(random.randrange(len(burst) + 1), (None, ping))
+    burst += [("data-replay", datagram) for datagram in good]
+    burst.append(("datagram-size", path.link.link_id.to_bytes(4, "big") + bytes(random.randrange(1, 59))))
+    return burst, wanted, len(ping) == len(good[0])
+
+
+def mixed_bursts(lab):
+    """Good datagrams between bad ones of their size: delivered once and in order; each drop has its right name."""
+    path, victim = lab.session(), lab.session()
+    port, pings = random.randrange(20000, 60000), 0
+    least = dict.fromkeys(("data-replay", "data-open", "data-ahead", "header-bad", "link-unknown", "circuit-link",
+                           "datagram-size"), 0)
+    with counted(lab, "relay1", least, exactly=True):
+        for data_size in (60, 260, 1200) * BURSTS:
+            opaque = os.urandom(8)
+            burst, wanted, has_ping = mixed_burst(path, victim, data_size, port, opaque)
+            for name, _ in burst:
+                if name:
+                    least[name] += 1
+            send_burst(path.link.sock, [datagram for _, datagram in burst])
+            for data in wanted:
+                answer = path.packet(3, lambda p: payload(p)[2] == UDP)
+                check("a good datagram was not delivered", answer)
+                check("out of order, or twice", is_udp(answer, port, data))
+            if has_ping:
+                pings += 1
+                check("a PING in a burst is not answered", path.link.frame(1, PONG, lambda d: d == opaque) is not None)
+    check("no PING was in a burst", pings)
+    still_works(path)
+    check("something was delivered twice", not path.drain(0.2))
+    still_works(victim)
+
+
+def odd_bursts(lab):
+    """Runts, the longest datagrams there are, and a handshake between noise."""
+    path = lab.session()
+    own = path.link.link_id.to_bytes(4, "big")
+    with counted(lab, "relay1", {"datagram-size": 60 + 40 + 20 + 1}):
+        send_burst(path.link.sock, [b"\x01"] * 60)
+        send_burst(path.link.sock, [own + bytes(59)] * 39 + [own])
+        send_burst(path.link.sock, [own + bytes(1468)] * 20)
+        path.link.sock.send(own + bytes(LONGEST - 4))
+    fresh = Link(lab.network.id, lab.relays["relay1"])
+    lab.links.append(fresh)
+    init = fresh.init_bytes()
+    strangers = [bytes([1, 2, 3, i, 0]) + os.urandom(INIT_SIZE - 5) for i in range(8)]
+    with counted(lab, "relay1", {"link-unknown": 8, "datagram-size": 1}):
+        send_burst(fresh.sock, strangers[:4] + [init] + strangers[4:] + [bytes(20)])
+        datagram = fresh.receive(time.monotonic() + 2)
+    check("a handshake in a burst is not answered", datagram and len(datagram) == INIT_SIZE)
+    fresh.take_resp(datagram)
+    fresh.ping()
     still_works(path)
 
 
@@ -601,8 +692,9 @@ def get_cookie(links, answers):
 
 
 ATTACKS = (foreign_lease, closed_destinations, broken_inner_packets, no_grant, replays, many_sources, far_ahead,
-           flipped_bits, others_circuit, wrong_sizes, garbage_ctrl, wrong_seqs, others_session, fourth_auth,
-           stolen_proof, five_paths, bad_builds, wrong_clocks, build_flood, bad_inits, ungranted, init_flood)
+           flipped_bits, others_circuit, wrong_sizes, mixed_bursts, odd_bursts, garbage_ctrl, wrong_seqs,
+           others_session, fourth_auth, stolen_proof, five_paths, bad_builds, wrong_clocks, build_flood, bad_inits,
+           ungranted, init_flood)
 
 if __name__ == "__main__":
     LAB = Lab(*sys.argv[1:4])
