@@ -41,13 +41,12 @@ void load_problem(struct load *l, const char *fmt, ...)
 
 /* --- the loop --- */
 
-static void on_data(void *arg, struct neighbour *p, const struct header *h, uint8_t *d, size_t n,
-		    nsec_t now)
+static void on_data(void *arg, struct neighbour *p, const struct header *h, uint8_t *d, size_t n)
 {
 	struct load *l = arg;
 	for (unsigned i = 0; i < l->streams; i++) {
 		if (stream_receiver(&l->stream[i]) == p->kind) {
-			stream_on_data(&l->stream[i], h, d, n, now);
+			stream_on_data(&l->stream[i], h, d, n);
 			return;
 		}
 	}
@@ -58,7 +57,7 @@ static void on_frame(void *arg, struct neighbour *p, enum frame_type type, const
 		     nsec_t now)
 {
 	struct load *l = arg;
-	paths_on_frame(&l->paths, p, type, data, now);
+	load_paths_on_frame(&l->paths, p, type, data, now);
 }
 
 void load_turn(struct load *l)
@@ -68,7 +67,7 @@ void load_turn(struct load *l)
 	for (unsigned i = 0; i < l->streams; i++)
 		more |= stream_pump(&l->stream[i], now);
 	if (l->building)
-		more |= paths_pump(&l->paths, now);
+		more |= load_paths_pump(&l->paths, now);
 	neighbours_serve(&l->around, more || l->spins ? 0 : 1);
 }
 
@@ -117,18 +116,18 @@ void load_link_all(struct load *l)
 
 static bool are_answered(struct load *l)
 {
-	return paths_are_answered(&l->paths);
+	return load_paths_are_answered(&l->paths);
 }
 
 static void build_batch(struct load *l, unsigned n)
 {
-	int e = paths_make(&l->paths, n);
+	int e = load_paths_make(&l->paths, n);
 	CHECK(l, !e, "BUILDs could not be made: %s", strerror(-e));
 	l->building = true;
 	CHECK(l, load_until(l, are_answered, BUILDS_NSEC), "%llu of %u BUILDs were answered",
 	      (unsigned long long)l->paths.answered, n);
 	l->building = false;
-	paths_verify(&l->paths);
+	load_paths_verify(&l->paths);
 	CHECK(l, !l->paths.bad && l->paths.status[BUILD_OK] == n,
 	      "of %u BUILDs %llu made a circuit and %llu were broken", n,
 	      (unsigned long long)l->paths.status[BUILD_OK], (unsigned long long)l->paths.bad);
@@ -153,8 +152,8 @@ static bool is_named(const char *const *names, const char *name)
 	return false;
 }
 
-/* A relay whose core is somebody else's for long drops what waited for it. That is honest when it
- * is counted. */
+/* A relay whose core is somebody else's for long drops what waited for it, data and BUILDs alike.
+ * That is honest when it is counted. */
 static const char *const congestion[] = {"queue-late", NULL};
 
 void load_check_status(struct load *l, const char *const *drops)
@@ -170,8 +169,8 @@ void load_check_status(struct load *l, const char *const *drops)
 		CHECK(l, is_named(drops, name) || is_named(congestion, name),
 		      "the relay dropped %lld: %s", (long long)json_integer_value(value), name);
 	if (!is_named(drops, congestion[0]))
-		CHECK(l, status_drop(s, congestion[0]) == l->lost,
-		      "%llu datagrams did not come, and the relay says that it dropped %llu",
+		CHECK(l, status_drop(s, congestion[0]) >= l->lost,
+		      "%llu datagrams did not come, of which the relay counted %llu",
 		      (unsigned long long)l->lost,
 		      (unsigned long long)status_drop(s, congestion[0]));
 	json_decref(s);
@@ -231,7 +230,7 @@ void load_streams_end(struct load *l, bool may_lose)
 	for (unsigned i = 0; i < l->streams; i++) {
 		const struct stream_count *c = &l->stream[i].count;
 		bool in_order = c->received + c->lost == c->sent && !c->late;
-		l->lost += c->lost;
+		l->lost += c->sent > c->received ? c->sent - c->received : 0;
 		CHECK(l, (in_order || may_lose) && !c->bad && c->verified,
 		      "%s: sent %llu, came %llu, lost %llu, late %llu, bad %llu, verified %llu",
 		      l->stream[i].c.direction == STREAM_FORWARD ? "forward" : "backward",
@@ -279,7 +278,7 @@ static int open_all(struct load *l, char *err)
 	if (!e)
 		e = neighbours_init(&l->around, &l->net, &ops, l->o.gso);
 	if (!e)
-		e = paths_init(&l->paths, &l->around, room);
+		e = load_paths_init(&l->paths, &l->around, room);
 	if (e)
 		snprintf(err, NETWORK_ERROR_BYTES, "the neighbours could not be made: %s",
 			 strerror(-e));
@@ -305,7 +304,7 @@ static void close_all(struct load *l)
 	CHECK(l, relay_process_stop(&l->relay, how), "the relay %s", how);
 	if (json_array_size(l->problems))
 		print_log(l);
-	paths_done(&l->paths);
+	load_paths_done(&l->paths);
 	neighbours_done(&l->around);
 	network_done(&l->net);
 }

@@ -33,10 +33,10 @@ struct load {
 	struct network net;
 	struct relay_process relay;
 	struct neighbours around;
-	struct paths paths;
+	struct load_paths paths;
 	struct stream stream[2];
 	unsigned streams;
-	bool building; /* paths_pump() runs too */
+	bool building; /* load_paths_pump() runs too */
 	uint64_t lost; /* datagrams of all streams that have ended */
 	bool spins;    /* looks for datagrams without ever waiting for one */
 	json_t *report, *problems;
@@ -61,7 +61,7 @@ void load_link_all(struct load *l);
 /* Build n more paths, all of which must become live; returns the number of the first. */
 unsigned load_build(struct load *l, unsigned n);
 /* Compare the relay's status with what we know: its circuits, no drops but those named (NULL ends
- * the list), and datagrams that waited too long for a core: as many as did not come. */
+ * the list), and datagrams that waited too long for a core: no fewer than did not come. */
 void load_check_status(struct load *l, const char *const *drops);
 /* Begin streams over paths [first, first + n) in the directions asked for; end them: what came is
  * as it was sent, and unless they may lose, in order, and what did not come is counted in ->lost.

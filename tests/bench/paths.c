@@ -19,7 +19,7 @@
 
 /* --- patterns: what only the two ends can judge --- */
 
-static void pattern(const struct paths *s, uint32_t number, bool back, uint8_t *p, size_t n)
+static void pattern(const struct load_paths *s, uint32_t number, bool back, uint8_t *p, size_t n)
 {
 	struct seeded seed;
 	struct rng rng = seeded_rng(&seed, s->secret ^ ((uint64_t)number << 1 | back));
@@ -27,7 +27,7 @@ static void pattern(const struct paths *s, uint32_t number, bool back, uint8_t *
 	store_be32(p, number);
 }
 
-static bool is_pattern(const struct paths *s, uint32_t number, bool back, const uint8_t *p,
+static bool is_pattern(const struct load_paths *s, uint32_t number, bool back, const uint8_t *p,
 		       size_t n)
 {
 	uint8_t want[INNER_BYTES];
@@ -37,7 +37,7 @@ static bool is_pattern(const struct paths *s, uint32_t number, bool back, const 
 
 /* --- making --- */
 
-static void write_req(const struct paths *s, uint32_t number, uint8_t req[ONION_REQ_BYTES])
+static void write_req(const struct load_paths *s, uint32_t number, uint8_t req[ONION_REQ_BYTES])
 {
 	unsigned next = number % s->around->next;
 	struct writer w;
@@ -51,7 +51,7 @@ static void write_req(const struct paths *s, uint32_t number, uint8_t req[ONION_
 	writer_zero(&w, 2 + 4);
 }
 
-static int make_onion(const struct paths *s, uint32_t number, struct attempt *a)
+static int make_onion(const struct load_paths *s, uint32_t number, struct attempt *a)
 {
 	const struct link_target *relay = &s->around->net->relay;
 	uint8_t *plain = a->onion + REQ_OFFSET;
@@ -65,14 +65,14 @@ static int make_onion(const struct paths *s, uint32_t number, struct attempt *a)
 	return 0;
 }
 
-int paths_make(struct paths *s, unsigned n)
+int load_paths_make(struct load_paths *s, unsigned n)
 {
 	if (n > s->room - s->made)
 		return -ENOSPC;
 	s->attempt = calloc(n, sizeof(*s->attempt));
 	if (!s->attempt)
 		return -ENOMEM;
-	s->first = s->sent = s->made;
+	s->first = s->sent = s->repeat[0] = s->repeat[1] = s->made;
 	s->arrived = s->answered = s->bad = 0;
 	s->started = 0;
 	memset(s->status, 0, sizeof(s->status));
@@ -89,7 +89,7 @@ int paths_make(struct paths *s, unsigned n)
 
 /* --- sending --- */
 
-static void send_build(struct paths *s, uint32_t number, nsec_t now)
+static void send_build(struct load_paths *s, uint32_t number, nsec_t now)
 {
 	unsigned previous = number % s->around->previous;
 	struct neighbour *p =
@@ -105,32 +105,52 @@ static void send_build(struct paths *s, uint32_t number, nsec_t now)
 		s->bad++;
 }
 
-bool paths_are_sent(const struct paths *s)
+bool load_paths_are_sent(const struct load_paths *s)
 {
 	return s->sent == s->made;
 }
 
-bool paths_are_answered(const struct paths *s)
+bool load_paths_are_answered(const struct load_paths *s)
 {
-	return paths_are_sent(s) && s->answered >= s->made - s->first;
+	return load_paths_are_sent(s) && s->answered >= s->made - s->first;
 }
 
-static bool is_due(const struct paths *s, nsec_t now)
+static bool is_due(const struct load_paths *s, nsec_t now)
 {
 	unsigned sent = s->sent - s->first;
-	if (paths_are_sent(s))
+	if (load_paths_are_sent(s))
 		return false;
 	if (s->per_s > 0)
 		return (double)sent <= (double)(now - s->started) / NSEC_PER_SEC * s->per_s;
 	return sent - s->answered < PATHS_UNANSWERED;
 }
 
-bool paths_pump(struct paths *s, nsec_t now)
+/* As a client does: the same bytes again, at its two times. Both lists are in the order of sending.
+ */
+static void repeat_late(struct load_paths *s, nsec_t now)
+{
+	static const nsec_t after[PATH_REPEATS] = {PATH_RESEND_1_NSEC, PATH_RESEND_2_NSEC};
+	for (unsigned i = 0; i < PATH_REPEATS; i++) {
+		for (; s->repeat[i] < s->sent; s->repeat[i]++) {
+			const struct attempt *a = &s->attempt[s->repeat[i] - s->first];
+			if (now < a->sent + after[i])
+				break;
+			if (!a->answered)
+				send_build(s, s->repeat[i], now);
+		}
+	}
+}
+
+bool load_paths_pump(struct load_paths *s, nsec_t now)
 {
 	if (!s->started)
 		s->started = now;
-	for (unsigned i = 0; i < PUMP_MOST && is_due(s, now); i++)
+	if (s->per_s == 0)
+		repeat_late(s, now);
+	for (unsigned i = 0; i < PUMP_MOST && is_due(s, now); i++) {
+		s->attempt[s->sent - s->first].sent = now;
 		send_build(s, s->sent++, now);
+	}
 	return is_due(s, now);
 }
 
@@ -138,16 +158,16 @@ bool paths_pump(struct paths *s, nsec_t now)
 
 /* A BUILD at a next neighbour: our pattern in front, and not what the client had put behind its
  * onion. */
-static bool is_as_made(const struct paths *s, const uint8_t *field, uint16_t onion_len)
+static bool is_as_made(const struct load_paths *s, const uint8_t *field, uint16_t onion_len)
 {
 	const size_t ours = PATH_HOPS * ONION_HOP_BYTES;
 	uint32_t number = load_be32(field);
 	return onion_len == INNER_BYTES && number >= s->first && number < s->sent &&
-	       !s->path[number].backward_id && is_pattern(s, number, false, field, INNER_BYTES) &&
+	       is_pattern(s, number, false, field, INNER_BYTES) &&
 	       memcmp(field + ours, s->filler, ONION_FIELD_BYTES - ours) != 0;
 }
 
-static void on_build(struct paths *s, struct neighbour *p, const uint8_t *data, nsec_t now)
+static void on_build(struct load_paths *s, struct neighbour *p, const uint8_t *data, nsec_t now)
 {
 	uint8_t frame[FRAME_BUILD_REPLY_BYTES];
 	const uint8_t *field = data + 4 + 2;
@@ -157,8 +177,13 @@ static void on_build(struct paths *s, struct neighbour *p, const uint8_t *data, 
 		s->bad++;
 		return;
 	}
-	s->arrived++;
-	s->path[number].backward_id = load_be32(data);
+	uint32_t *id = &s->path[number].backward_id;
+	if (*id && *id != load_be32(data)) { /* a repeat names the same */
+		s->bad++;
+		return;
+	}
+	s->arrived += *id == 0;
+	*id = load_be32(data);
 	store_be32(frame, load_be32(data));
 	store_be32(frame + 4, number + 1);
 	pattern(s, number, true, frame + 8, INNER_REPLY);
@@ -167,14 +192,18 @@ static void on_build(struct paths *s, struct neighbour *p, const uint8_t *data, 
 		s->bad++;
 }
 
-static void on_reply(struct paths *s, const uint8_t *data)
+static void on_reply(struct load_paths *s, const uint8_t *data)
 {
 	uint32_t number = load_be32(data) - 1;
-	if (number < s->first || number >= s->sent || s->attempt[number - s->first].answered) {
+	if (number < s->first || number >= s->sent) {
 		s->bad++;
 		return;
 	}
 	struct attempt *a = &s->attempt[number - s->first];
+	if (a->answered) { /* a repeat is told what was said before */
+		s->bad += memcmp(a->reply, data + 8, sizeof(a->reply)) != 0;
+		return;
+	}
 	a->answered = true;
 	s->answered++;
 	s->path[number].forward_id = load_be32(data + 4);
@@ -182,15 +211,15 @@ static void on_reply(struct paths *s, const uint8_t *data)
 }
 
 /* Of a live path the relay names our own id; one that pends has no circuit to lose. */
-static void on_close(struct paths *s, const uint8_t *data)
+static void on_close(struct load_paths *s, const uint8_t *data)
 {
 	uint32_t number = load_be32(data) - 1;
 	if (number < s->made && s->path[number].live)
 		s->closed++;
 }
 
-void paths_on_frame(struct paths *s, struct neighbour *p, enum frame_type type, const uint8_t *data,
-		    nsec_t now)
+void load_paths_on_frame(struct load_paths *s, struct neighbour *p, enum frame_type type,
+			 const uint8_t *data, nsec_t now)
 {
 	if (type == FRAME_CIRCUIT_CLOSE)
 		on_close(s, data);
@@ -208,7 +237,7 @@ static void start_flow(struct flow *f)
 }
 
 /* False when the reply is not what a relay that took the path, or refused it, says. */
-static bool open_reply(struct paths *s, uint32_t number, struct attempt *a)
+static bool open_reply(struct load_paths *s, uint32_t number, struct attempt *a)
 {
 	struct path_load *p = &s->path[number];
 	uint8_t plain[ONION_REP_BYTES + INNER_REPLY];
@@ -229,7 +258,7 @@ static bool open_reply(struct paths *s, uint32_t number, struct attempt *a)
 	return true;
 }
 
-void paths_verify(struct paths *s)
+void load_paths_verify(struct load_paths *s)
 {
 	for (unsigned i = s->first; i < s->sent; i++) {
 		struct attempt *a = &s->attempt[i - s->first];
@@ -245,16 +274,16 @@ void paths_verify(struct paths *s)
 
 /* --- life --- */
 
-int paths_init(struct paths *s, struct neighbours *around, unsigned room)
+int load_paths_init(struct load_paths *s, struct neighbours *around, unsigned room)
 {
-	*s = (struct paths){.around = around, .room = room};
+	*s = (struct load_paths){.around = around, .room = room};
 	s->secret = rng_u64(&rng_system);
 	rng_bytes(&rng_system, s->filler, sizeof(s->filler));
 	s->path = calloc(room, sizeof(*s->path));
 	return s->path ? 0 : -ENOMEM;
 }
 
-void paths_done(struct paths *s)
+void load_paths_done(struct load_paths *s)
 {
 	for (unsigned i = 0; i < s->made; i++) {
 		if (s->path[i].kf)
@@ -264,7 +293,7 @@ void paths_done(struct paths *s)
 	}
 	free(s->path);
 	free(s->attempt);
-	*s = (struct paths){0};
+	*s = (struct load_paths){0};
 }
 
 /* --- the bound --- */
@@ -282,7 +311,7 @@ static int by_size(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-double paths_dh_seconds(void)
+double load_paths_dh_seconds(void)
 {
 	uint8_t secret[32], point[32], out[32];
 	double took[DH_TRIES];

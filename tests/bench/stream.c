@@ -5,14 +5,13 @@
 #include <string.h>
 #include "base/bytes.h"
 
-#define KEY_ALIGN 64
-#define STAMP_BYTES                                                                                \
-	16		/* path's number u32 | the datagram's u64 | 0 u32, in front of the pattern \
-			 */
-#define SILENT_LOOKS 20 /* at the sockets, too: we may have slept while what is missing came */
-#define PUMP_BURSTS  4	/* sent between two looks at the sockets */
-#define TAIL_BYTES                                                                                 \
-	((PATH_FILL_FORWARD + 1) * AEAD_TAG) /* tag and filler forward, filler backward */
+#define KEY_ALIGN   64
+#define STAMP_BYTES 16 /* in front of the pattern: path's number u32, the datagram's u64, 0 u32 */
+#define PUMP_BURSTS 4  /* sent between two looks at the sockets */
+/* Forward tag and filler, backward filler. */
+#define TAIL_BYTES ((PATH_FILL_FORWARD + 1) * AEAD_TAG)
+/* What one look at the sockets counts at most: we may have slept. */
+#define LOOK_NSEC (5 * NSEC_PER_MSEC)
 
 _Static_assert(PATH_FILL_BACK == PATH_FILL_FORWARD + 1, "both directions end in as many slots");
 
@@ -138,11 +137,12 @@ static void send_burst(struct stream *s)
 	s->under_way += sent;
 }
 
-/* What did not come by now will not: the window opens for others. */
+/* What did not come while we looked for so long will not: the window opens for others. */
 static void give_up_late(struct stream *s, nsec_t now)
 {
-	if (s->under_way == 0 || now < s->progress + STREAM_PATIENCE_NSEC ||
-	    ++s->silent < SILENT_LOOKS)
+	s->silent += nsec_min(now - s->looked, LOOK_NSEC);
+	s->looked = now;
+	if (s->under_way == 0 || s->silent < STREAM_PATIENCE_NSEC)
 		return;
 	s->count.lost += s->under_way;
 	s->under_way = 0;
@@ -163,9 +163,9 @@ static bool is_due(const struct stream *s, nsec_t now)
 bool stream_pump(struct stream *s, nsec_t now)
 {
 	if (!s->started)
-		s->started = s->progress = now;
+		s->started = s->looked = now;
 	if (s->under_way == 0)
-		s->progress = now;
+		s->silent = 0;
 	give_up_late(s, now);
 	for (unsigned i = 0; i < PUMP_BURSTS && is_due(s, now); i++)
 		send_burst(s);
@@ -218,7 +218,7 @@ static void judge_order(struct stream *s, struct flow *f, uint64_t number)
 	f->next = number + 1;
 }
 
-void stream_on_data(struct stream *s, const struct header *h, uint8_t *d, size_t n, nsec_t now)
+void stream_on_data(struct stream *s, const struct header *h, uint8_t *d, size_t n)
 {
 	unsigned path = h->circuit_id - 1;
 	if (path < s->c.first || path >= s->c.first + s->c.n || n != s->c.bytes) {
@@ -232,7 +232,6 @@ void stream_on_data(struct stream *s, const struct header *h, uint8_t *d, size_t
 		s->count.bad++;
 		return;
 	}
-	s->progress = now;
 	s->silent = 0;
 	s->under_way -= s->under_way > 0;
 	judge_order(s, f, number);
@@ -247,7 +246,7 @@ void stream_on_data(struct stream *s, const struct header *h, uint8_t *d, size_t
 
 /* --- life --- */
 
-static int expand_key(struct paths *paths, struct path_load *p)
+static int expand_key(struct load_paths *paths, struct path_load *p)
 {
 	size_t n = (sizeof(*p->kf) + KEY_ALIGN - 1) / KEY_ALIGN * KEY_ALIGN;
 	if (p->kf)
@@ -287,7 +286,7 @@ static int make_turns(struct stream *s)
 	return add_paths(s);
 }
 
-static bool is_sound(const struct stream_config *c, const struct paths *paths)
+static bool is_sound(const struct stream_config *c, const struct load_paths *paths)
 {
 	return c->n > 0 && c->first + c->n <= paths->made && c->bytes >= DATAGRAM_MIN &&
 	       c->bytes <= DATAGRAM_FULL_MOST && c->run > 0 && c->verify_each > 0 && c->burst > 0 &&
@@ -295,7 +294,7 @@ static bool is_sound(const struct stream_config *c, const struct paths *paths)
 	       (c->per_s > 0 || c->window >= c->burst);
 }
 
-int stream_init(struct stream *s, struct paths *paths, const struct stream_config *c)
+int stream_init(struct stream *s, struct load_paths *paths, const struct stream_config *c)
 {
 	*s = (struct stream){.c = *c, .paths = paths};
 	if (!is_sound(c, paths))

@@ -31,8 +31,8 @@ struct stream_count {
 	uint64_t verified; /* opened and compared */
 };
 
-#define STREAM_PATIENCE_NSEC                                                                       \
-	(4 * NSEC_PER_SEC) /* a relay without a core for so long is no more busy */
+/* A relay without a core for so long is no more busy. */
+#define STREAM_PATIENCE_NSEC (4 * NSEC_PER_SEC)
 
 /* The paths that one neighbour sends for, in turn. */
 struct stream_turn {
@@ -43,27 +43,27 @@ struct stream_turn {
 
 struct stream {
 	struct stream_config c;
-	struct paths *paths;
+	struct load_paths *paths;
 	struct stream_count count;
 	struct stream_turn *turn; /* for each sending neighbour */
 	unsigned senders, sender; /* whose turn it is */
 	uint64_t under_way;
-	unsigned silent;	  /* looks at the sockets since patience was over */
-	nsec_t started, progress; /* of the rate; when something last came */
-	uint8_t *burst;		  /* GSO_DATAGRAMS_MOST datagrams */
+	nsec_t started;	       /* of the rate */
+	nsec_t looked, silent; /* when we last looked for datagrams; how long none came */
+	uint8_t *burst;	       /* GSO_DATAGRAMS_MOST datagrams */
 	uint8_t pattern[DATAGRAM_MAX];
 	struct filler filler;
 };
 
 /* 0, -EINVAL (a path is not live, sizes), -ENOMEM; stream_done() either way. Expands the keys that
  * it needs. */
-int stream_init(struct stream *s, struct paths *paths, const struct stream_config *c)
+int stream_init(struct stream *s, struct load_paths *paths, const struct stream_config *c)
 	__attribute__((warn_unused_result));
 void stream_done(struct stream *s);
 /* Send what is due at now. True when more is due at once. */
 bool stream_pump(struct stream *s, nsec_t now);
 /* From neighbours_ops, for the direction that this neighbour receives. */
-void stream_on_data(struct stream *s, const struct header *h, uint8_t *d, size_t n, nsec_t now);
+void stream_on_data(struct stream *s, const struct header *h, uint8_t *d, size_t n);
 /* The neighbours that receive it are of this kind. */
 enum neighbour_kind stream_receiver(const struct stream *s);
 /* Nothing is under way: all came, or was given up. */
