@@ -5,7 +5,8 @@
 . "$(dirname "$0")/lib.sh"
 
 SUCCESSORS=3
-net_up --relays 6 --exits 1 --param path-lifetime=9s --param path-grace=2s --param link-renew=5s \
+# Without offloads an answer goes up for every other packet of the download: each link is seen to carry data.
+net_up --relays 6 --exits 1 --client-set offloads-off=all --param path-lifetime=9s --param path-grace=2s --param link-renew=5s \
 	--param link-idle=3s --param onion-key-period=6s --param onion-key-valid=18s \
 	--param consensus-interval=3s --param consensus-fresh=3s --param consensus-valid=15s \
 	--param descriptor-period=2s --param descriptor-valid=30s
