@@ -329,7 +329,7 @@ static void on_opened(struct neighbour *p, uint32_t link_id, const struct header
 		links_on_ctrl(p->links, link_id, &p->set->net->relay.addr, 0, h->ctr,
 			      d + HEADER_BYTES, n - HEADER_BYTES, now);
 	else
-		p->set->ops.on_data(p->set->ops.arg, p, h, d, n, now);
+		p->set->ops.on_data(p->set->ops.arg, p, h, d, n);
 }
 
 /* One that is no DATA or CTRL of a link of ours. */

@@ -33,7 +33,7 @@ struct neighbours_ops {
 	void *arg;
 	/* d[0..n) is a DATA datagram whose header h opened on a link of p. */
 	void (*on_data)(void *arg, struct neighbour *p, const struct header *h, uint8_t *d,
-			size_t n, nsec_t now);
+			size_t n);
 	/* BUILD, BUILD_REPLY, CIRCUIT_CLOSE; its length is right. */
 	void (*on_frame)(void *arg, struct neighbour *p, enum frame_type type, const uint8_t *data,
 			 nsec_t now);
