@@ -13,7 +13,7 @@
 
 #define BATCH_FRAMES	   64 /* read from the TUN before another descriptor gets its turn */
 #define BATCH_BYTES	   (128 * 1024) /* of frames sealed before others have their turn */
-#define YIELD_TURNS	   3 /* of these before other programs on the core have theirs */
+#define YIELD_TURNS	   6 /* of these before other programs on the core have theirs */
 #define BATCH_HANDOVERS	   64		/* taken from the ring likewise */
 #define LARGE_BURST_BYTES  16384	/* bursts of this size on average are read few at a time, */
 #define READ_LARGE	   2  /* so that their bytes are still in the cache when they leave; */
