@@ -335,9 +335,14 @@ int main(int argc, char **argv)
 		l.o.run(&l);
 	CHECK(&l, !interrupted, "interrupted");
 	nsec_t gap = l.around.longest_gap;
+	struct cpu_use cpu = {0};
+	CHECK(&l, relay_process_cpu(&l.relay, &cpu) == 0, "the relay is gone");
+	double waited = cpu.control_waited + cpu.workers_waited;
+	double wanted = waited + cpu.control + cpu.workers;
 	close_all(&l);
 	size_t problems = json_array_size(l.problems);
 	json_object_set_new(l.report, "longest_gap_s", json_real((double)gap / NSEC_PER_SEC));
+	json_object_set_new(l.report, "relay_waited", json_real(wanted > 0 ? waited / wanted : 0));
 	json_object_set_new(l.report, "problems", l.problems);
 	json_dumpf(l.report, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
 	putchar('\n');

@@ -88,6 +88,10 @@ void mode_circuits(struct load *l)
 	uint64_t settled = relay_process_rss(&l->relay);
 	load_check_status(l, NULL);
 	json_object_set_new(l->report, "spread", data_over(l, 0, l->o.circuits));
+	unsigned run = l->o.data.run;
+	l->o.data.run = l->o.data.burst; /* as traffic is: what comes together is of one path */
+	json_object_set_new(l->report, "spread_bursts", data_over(l, 0, l->o.circuits));
+	l->o.data.run = run;
 	json_object_set_new(l->report, "one_again", data_over(l, 0, 1));
 	load_check_status(l, NULL);
 	set_bytes(l, "circuits", l->o.circuits);

@@ -21,6 +21,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)
 SKIPPED = 77
 TRIES = 3
 STARVED_S = 0.7  # a relay PINGs a silent neighbour after 1 s, and gives it up 0.75 s later
+STARVED_SHARE = 0.6
 SMALL = ("--bytes", "196", "--burst", "64", "--window", "256")  # 128 B of plain
 TWO_CORES = ("--relay-cpus", "0,1", "--own-cpus", "0,1")
 
@@ -36,15 +37,17 @@ class Bench:
         self.rows = []
 
     def load(self, mode, *options):
-        """A run of the generator; its report. A check that failed there fails here. A machine that kept the generator
-        from its core for so long that links die of it makes a run void: it is repeated."""
+        """A run of the generator; its report. A check that failed there fails here. A run in which the machine kept
+        generator or relay from their cores for so long that links die of it is void, and repeated."""
         for _ in range(TRIES):
             report, failure = self.run(mode, options)
             if not failure:
                 return report
-            if report["longest_gap_s"] < STARVED_S:
+            gap, waited = report["longest_gap_s"], report["relay_waited"]
+            if gap < STARVED_S and waited < STARVED_SHARE:
                 break
-            print(f"{mode}: void, without a core for {report['longest_gap_s']:.1f} s", file=sys.stderr)
+            print(f"{mode}: void: the generator had no core for {gap:.1f} s, the relay {waited:.0%} of the time that it "
+                  "wanted one", file=sys.stderr)
         raise Failed(f"{mode}: {failure}")
 
     def run(self, mode, options):
@@ -127,10 +130,11 @@ def circuits(bench):
     size = report["bytes_each_settled"]
     bench.row(f"{n:,} circuits: the relay's memory for each", size, "B", *bound(size, most=3584))
     one = median(report["one"] + report["one_again"], "datagrams_per_core_s")
-    spread = median(report["spread"], "datagrams_per_core_s")
     bench.row("one circuit: datagrams a core", one, "1/s")
-    bench.row(f"{n:,} circuits in turn: datagrams a core", spread, "1/s")
-    bench.row("the latter to one circuit", spread / one, "", *bound(spread / one, least=0.85))
+    for name, key in (("each datagram another", "spread"), ("each burst another", "spread_bursts")):
+        spread = median(report[key], "datagrams_per_core_s")
+        bench.row(f"{n:,} circuits, {name}: datagrams a core", spread, "1/s")
+        bench.row("that to one circuit", spread / one, "", *bound(spread / one, least=0.85))
 
 
 def builds(bench):
@@ -204,7 +208,7 @@ def test_limits(bench):
     report = bench.load("limits")
     for name in ("client", "liar"):
         row = report[name]
-        must(row["sent"] == 240 and row["live"] == 64 and row["refused_rate"] > 100, f"{name}: {row}")
+        must(row["sent"] == 240 and 50 <= row["live"] <= 64 and row["refused_rate"] > 100, f"{name}: {row}")
 
 
 def test(bench):
