@@ -180,16 +180,18 @@ void inner_from_onion(void *arg, struct worker *w, struct hop_dir *end, struct p
 
 /* --- to the client --- */
 
-/* Tell whoever sent k: back into the TUN, where the kernel knows which connection it is about. */
-static void send_too_big(struct inner *x, struct worker *w, const struct tun_frame *f, unsigned mtu)
+/* Tell whoever sent k: back into the TUN, where the kernel knows which connection it is about. As
+ * if the client itself had said so: what comes out of the TUN with an address of this host, such as
+ * our inner one, the kernel takes for a lie. */
+static void send_too_big(struct worker *w, const struct tun_frame *f, unsigned mtu)
 {
 	struct pkt *answer = worker_get(w);
 	struct ip_view about;
 
 	if (!answer)
 		return;
-	answer->len = (uint32_t)icmp_too_big(f->data, &f->view, (uint16_t)mtu,
-					     &x->own[f->view.version == 6], answer->data);
+	answer->len = (uint32_t)icmp_too_big(f->data, &f->view, (uint16_t)mtu, &f->view.dst,
+					     answer->data);
 	if (answer->len && !ip_parse(answer->data, answer->len, &about))
 		worker_to_tun(w, answer, &about);
 	else
@@ -217,7 +219,7 @@ void inner_from_tun(void *arg, struct worker *w, const struct tun_frame *f)
 	}
 	if (frame_packet_bytes(f, 0) > mtu_of(c)) {
 		if (may_answer(&x->meter[s->lease_index].too_big, worker_now(w)))
-			send_too_big(x, w, f, mtu_of(c));
+			send_too_big(w, f, mtu_of(c));
 		worker_drop_frame(w, f, DROP_INNER_MTU);
 		return;
 	}

@@ -10,7 +10,9 @@
 #include <string.h>
 #include "crypto/kdf.h"
 
-#define AUTH_PRIO     1 /* what a path that sent AUTH counts as */
+#define IPV6_MTU_LEAST 1280 /* RFC 8200: a path that carries less is offered no IPv6 (section 6)   \
+			     */
+#define AUTH_PRIO     1	    /* what a path that sent AUTH counts as */
 #define REFUSED_PER_S 10
 #define FULL_RETRY_S  60
 #define TICK_NSEC     NSEC_PER_SEC
@@ -183,16 +185,20 @@ static void grant(struct exit_sessions *s, struct end *e, const struct message *
 		  const struct msg_auth *a, const struct token_verdict *v)
 {
 	uint32_t most = v->max_sessions ? v->max_sessions : SESSION_TOKEN_MOST;
+	/* fill_n is S - 1 at the last hop (PROTOCOL.md section 6). */
+	unsigned mtu = inner_mtu(m->full, e->circuit->forward.fill + 1u);
+	struct msg_auth offered = *a;
+	if (mtu < IPV6_MTU_LEAST)
+		offered.wants &= (uint8_t)~WANT_V6;
 	make_place(s, e, a, most, m->now);
 	struct exit_session *x = NULL;
 	if (s->count < s->config.sessions_most)
-		x = exit_session_new(s, e, a, m->now);
+		x = exit_session_new(s, e, &offered, m->now);
 	if (!x) {
 		deny(s, e, m, DENY_FULL, FULL_RETRY_S);
 		return;
 	}
-	/* fill_n is S - 1 at the last hop (PROTOCOL.md section 6). */
-	fill_grant(s, x, a, v, inner_mtu(m->full, e->circuit->forward.fill + 1u));
+	fill_grant(s, x, a, v, mtu);
 	exit_bind(s, e, x, AUTH_PRIO, m->now);
 	uint8_t body[ANSWER_MOST];
 	answer(s, e, m, SESSION_GRANT, body, msg_grant_write(body, sizeof(body), &x->grant));

@@ -6,7 +6,7 @@ set_tests_properties(unit/check-includes unit/check-includes-self-test PROPERTIE
 find_program(SHELLCHECK shellcheck)
 if(SHELLCHECK)
 	file(GLOB shell_tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/netns/*.sh)
-	add_test(NAME tree/shellcheck COMMAND ${SHELLCHECK} -S warning -x -P SCRIPTDIR scripts/build scripts/demo scripts/test
+	add_test(NAME tree/shellcheck COMMAND ${SHELLCHECK} -S warning -x -P SCRIPTDIR scripts/bench scripts/build scripts/demo scripts/test
 		scripts/testnet .ci/run tests/fuzz/run ${shell_tests}
 		WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 	set_tests_properties(tree/shellcheck PROPERTIES LABELS tree TIMEOUT 120)

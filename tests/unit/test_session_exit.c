@@ -180,6 +180,28 @@ static void session_exit_grants(void **state)
 	world_free(w);
 }
 
+/* PROTOCOL.md section 6: below 1,280 bytes there is no IPv6. */
+static void session_exit_offers_a_narrow_path_no_ipv6(void **state)
+{
+	static const struct {
+		unsigned datagram, mtu, family6;
+	} rows[] = {{1440, 1371, 6}, {1380, 1311, 6}, {1320, 1251, 0}, {1240, 1171, 0}};
+	(void)state;
+	struct world *w = world_new(1);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct path *p = world_path(w);
+		struct msg_auth a = auth_of(p, 0);
+		say_auth(p, &a, 1, rows[i].datagram);
+		struct msg_grant g = expect_grant(p, 1, rows[i].datagram);
+		const struct session_data *d = atomic_load(&world_circuit(p)->session);
+		assert_int_equal(g.mtu, rows[i].mtu);
+		assert_int_equal(g.lease4.family, 4);
+		assert_int_equal(g.lease6.family, rows[i].family6);
+		assert_int_equal(d->lease6.family, rows[i].family6);
+	}
+	world_free(w);
+}
+
 static void session_exit_says_when_a_token_never_ends(void **state)
 {
 	(void)state;
@@ -785,6 +807,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(session_exit_grants),
+		cmocka_unit_test(session_exit_offers_a_narrow_path_no_ipv6),
 		cmocka_unit_test(session_exit_says_when_a_token_never_ends),
 		cmocka_unit_test(session_exit_answers_are_equal_in_size_and_work),
 		cmocka_unit_test(session_exit_never_answers_longer_than_asked),
